@@ -1,0 +1,44 @@
+"""Sparse dictionaries of activations, in pure torch; knows nothing of text, models or stores.
+
+ensemble = sae.Ensemble.create(sae.ReLU(), [{"l1": 2.0}, {"l1": 8.0}], d=64, width=256, sample=z)
+for report in sae.fit(ensemble, batches, steps=1000): ...
+ensemble.dictionary(0, scaling=scaling).save(folder)
+dictionary = sae.load(folder)          # .encode(x), .decode(codes), .directions, .config
+"""
+
+from .architecture import Architecture
+from .architectures import ReLU
+from .checkpoint import load_checkpoint, save_checkpoint
+from .dictionary import Dictionary, load
+from .ensemble import Ensemble, Member
+from .evaluate import Evaluation, evaluate
+from .fit import fit
+from .matching import max_cosines, mmcs
+from .registry import get as get_architecture
+from .registry import names as architecture_names
+from .scaling import Scaling
+from .schedules import Schedule
+from .step_report import StepReport
+from .superposition import Mixture
+
+__all__ = [
+    "Architecture",
+    "Dictionary",
+    "Ensemble",
+    "Evaluation",
+    "Member",
+    "Mixture",
+    "ReLU",
+    "Scaling",
+    "Schedule",
+    "StepReport",
+    "architecture_names",
+    "evaluate",
+    "fit",
+    "get_architecture",
+    "load",
+    "load_checkpoint",
+    "max_cosines",
+    "mmcs",
+    "save_checkpoint",
+]
