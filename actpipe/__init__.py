@@ -1,0 +1,26 @@
+"""From a trained transformer to a report on its features, one folder a stage.
+
+    text → tokens → activations → store → batches → dictionary → codes → scores → report
+
+`harvest` runs a model over a text and fills a store, `training` fits dictionaries (package `sae`) to it, `analysis`
+scores their features, `report` draws the page. Importing this package loads none of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .store import Store
+
+__all__ = ["__version__", "open_store"]
+
+__version__ = "0.1.0"  # the same as in pyproject.toml
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a store that `actpipe harvest` wrote, for reading."""
+    from .store import Store
+
+    return Store.open(path)

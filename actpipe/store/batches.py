@@ -1,0 +1,140 @@
+"""store → batches of shuffled rows, in the order of order.py, through a pool of slots that a thread keeps full."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .dtypes import empty
+from .layout import StoreLayout
+from .order import Block, Integers, Order, Sorter
+from .shards import open_shard, read_chunks
+
+BLOCK_BYTES = 16 * 2**20  # read ahead of the consumer, once in flight and once requested from the disk
+POOL_ROWS, POOL_BYTES = 2**20, 2 * 2**30
+
+
+class Batch(NamedTuple):
+    x: torch.Tensor
+    """float32 [batch, width], in the model's units"""
+    rows: torch.Tensor
+    """int64 [batch]: row numbers; sequence, position = divmod(row, context)"""
+
+
+def default_pool_rows(row_bytes: int) -> int:
+    """A million rows or 2 GiB of them. Never a function of the machine: the order depends on it."""
+    return max(min(POOL_ROWS, POOL_BYTES // row_bytes), 1)
+
+
+class Pool:
+    """Slots for rows of one hook in their stored data type, filled from the shards."""
+
+    def __init__(self, path: Path, layout: StoreLayout, hook: str, order: Order) -> None:
+        self._path, self._layout, self._hook = path, layout, hook
+        each = layout.hooks[hook]
+        self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
+        waiting = order.pool_rows + 4 * math.isqrt(order.pool_rows) + Sorter.slack(order) + 3 * self.block_rows
+        self._slots = empty(min(order.n_rows, waiting), each.width, each.dtype)
+        runs_per_block = max(self.block_rows // each.chunk_rows, 1)
+        self._staging = empty(runs_per_block * each.chunk_rows, each.width, each.dtype)
+        self._free = np.arange(len(self._slots))
+
+    def reserve(self, rows: int) -> Integers:
+        assert rows <= len(self._free), "the pool is too small for its order"
+        taken, self._free = self._free[:rows], self._free[rows:]
+        return taken
+
+    def release(self, slots: Integers) -> None:
+        self._free = np.concatenate([slots, self._free])
+
+    def announce(self, block: Block) -> None:
+        """Ask the disk for the runs of a block without waiting."""
+        each = self._layout.hooks[self._hook]
+        for run in block.runs.tolist():
+            slab, chunk = divmod(run, self._layout.chunks_per_shard(self._hook))
+            with open_shard(self._path, self._layout, self._hook, slab) as file:
+                offset = self._layout.chunk_offset(self._hook, chunk)
+                os.posix_fadvise(file.fileno(), offset, each.chunk_bytes + 4, os.POSIX_FADV_WILLNEED)
+
+    def load(self, block: Block, slots: Integers) -> None:
+        """Read the runs of a block, check them, and put the wanted rows into their slots."""
+        run_rows = self._layout.hooks[self._hook].chunk_rows
+        for i, run in enumerate(block.runs.tolist()):
+            out = self._staging[i * run_rows : (i + 1) * run_rows]
+            read_chunks(self._path, self._layout, self._hook, run, out)
+        staged = self._staging[: len(block.runs) * run_rows]
+        if len(block.rows) < len(staged):
+            staged = staged.index_select(0, torch.from_numpy(block.places))
+        self._slots.index_copy_(0, torch.from_numpy(slots), staged)
+
+    def take(self, slots: Integers, out: torch.Tensor) -> None:
+        """Copy slots into `out`, converted."""
+        out.copy_(self._slots.index_select(0, torch.from_numpy(slots)))
+
+
+def batches(
+    path: Path,
+    layout: StoreLayout,
+    hook: str,
+    order: Order,
+    *,
+    batch_size: int,
+    start: int = 0,
+    epochs: int | None = None,
+) -> Iterator[Batch]:
+    """Batches from number `start` on; the last, short one is delivered only when `epochs` ends the stream."""
+    epoch, skip = divmod(start * batch_size, order.n_rows)
+    width = layout.hooks[hook].width
+    x, rows, filled = torch.empty(batch_size, width), torch.empty(batch_size, dtype=torch.int64), 0
+    pool = Pool(path, layout, hook, order)
+    with ThreadPoolExecutor(1, thread_name_prefix="actpipe-reader") as reader:
+        for number in count(epoch) if epochs is None else range(epoch, epochs):
+            for slots, ids in _epoch(pool, order, reader, number, skip):
+                for low, high in _cuts(len(slots), batch_size, filled):
+                    pool.take(slots[low:high], x[filled : filled + high - low])
+                    rows[filled : filled + high - low] = torch.from_numpy(ids[low:high])
+                    filled += high - low
+                    if filled == batch_size:
+                        yield Batch(x, rows)
+                        x, rows, filled = torch.empty_like(x), torch.empty_like(rows), 0
+                pool.release(slots)
+            skip = 0
+    if filled:
+        yield Batch(x[:filled], rows[:filled])
+
+
+def _cuts(n: int, batch_size: int, filled: int) -> Iterator[tuple[int, int]]:
+    """Where to cut n rows so that each piece ends a batch of which `filled` rows are there, or is the last."""
+    low = 0
+    while low < n:
+        high = min(low + batch_size - filled, n)
+        yield low, high
+        low, filled = high, 0
+
+
+def _epoch(
+    pool: Pool, order: Order, reader: ThreadPoolExecutor, epoch: int, skip: int
+) -> Iterator[tuple[Integers, Integers]]:
+    """Slots and row numbers in delivery order; while one part is consumed, the next block is read."""
+    blocks = order.blocks(epoch, block_rows=pool.block_rows, start=skip)
+    sorter, safe = Sorter(order), 0
+    ahead = next(blocks, None)
+    while ahead is not None:
+        block, slots = ahead, pool.reserve(len(ahead.rows))
+        loading = reader.submit(pool.load, block, slots)
+        ahead = next(blocks, None)
+        if ahead is not None:
+            pool.announce(ahead)
+        yield sorter.pop(safe)
+        loading.result()
+        sorter.push(block.keys, slots, block.rows)
+        safe = block.safe
+    yield sorter.pop(safe)

@@ -1,0 +1,36 @@
+"""The data types of a store, as torch tensors and as raw numpy words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actpipe.errors import Misuse
+
+TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+_WORDS = {torch.float16: torch.uint16, torch.bfloat16: torch.uint16, torch.float32: torch.uint32}
+
+
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """`torch.bfloat16` or `"bfloat16"` → `"bfloat16"`."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in TORCH:
+        raise Misuse(f"The data type {name!r} cannot be stored; choose one of {', '.join(TORCH)}.")
+    return name
+
+
+def words(tensor: torch.Tensor) -> NDArray[Any]:
+    """The memory of a contiguous CPU tensor as unsigned integers (numpy has no bfloat16 of its own)."""
+    array: NDArray[Any] = tensor.detach().view(_WORDS[tensor.dtype]).numpy()
+    return array
+
+
+def empty(rows: int, width: int, dtype: str) -> torch.Tensor:
+    return torch.empty((rows, width), dtype=TORCH[dtype])
+
+
+def largest(dtype: str) -> float:
+    return float(np.float64(torch.finfo(TORCH[dtype]).max))

@@ -1,0 +1,154 @@
+"""What a store says about itself: the root attribute, the fingerprint, and the Zarr metadata of its arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actpipe.errors import Damaged, Mismatch, Missing
+
+from .layout import HookLayout, StoreLayout
+
+FORMAT, VERSION = "actpipe-store", 1
+
+
+def fingerprint(
+    *,
+    config: Mapping[str, Any],
+    hooks: Mapping[str, int],
+    dtype: str,
+    tokens: NDArray[Any],
+    doc: NDArray[Any],
+    mask: NDArray[Any],
+) -> str:
+    """SHA-256 of what decides the content of a store; known before anything is computed."""
+    sequences, context = tokens.shape
+    identity = {
+        "config": config,
+        "context": context,
+        "dtype": dtype,
+        "hooks": dict(hooks),
+        "sequences": sequences,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    digest.update(np.ascontiguousarray(tokens, "<i4").data)
+    digest.update(np.ascontiguousarray(doc, "<i4").data)
+    digest.update(np.ascontiguousarray(mask, np.bool_).data)
+    return digest.hexdigest()
+
+
+def root_attribute(layout: StoreLayout, config: Mapping[str, Any], identity: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "context": layout.context,
+        "sequences": layout.sequences,
+        "slab_sequences": layout.slab_sequences,
+        "hooks": {
+            hook: {"width": each.width, "dtype": each.dtype, "chunk_rows": each.chunk_rows}
+            for hook, each in layout.hooks.items()
+        },
+        "config": dict(config),
+        "fingerprint": identity,
+    }
+
+
+def read_root(path: Path) -> dict[str, Any]:
+    """The root attribute of a store, after checking that this code can read it."""
+    try:
+        node = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise Missing(f"There is no store at {path}; run `actpipe harvest` first, or name another place.") from None
+    except ValueError:
+        raise Damaged(f"{path / 'zarr.json'} is not JSON; restore it, or harvest anew with --overwrite.") from None
+    attribute = node.get("attributes", {}).get("actpipe", {})
+    if attribute.get("format") != FORMAT:
+        raise Mismatch(f"{path} is a Zarr group but not a store of actpipe; name one that `actpipe harvest` wrote.")
+    if attribute.get("version") != VERSION:
+        raise Mismatch(
+            f"{path} has store format {attribute.get('version')} and this actpipe reads {VERSION}; update actpipe."
+        )
+    return dict(attribute)
+
+
+def layout_of(attribute: Mapping[str, Any]) -> StoreLayout:
+    return StoreLayout(
+        context=attribute["context"],
+        sequences=attribute["sequences"],
+        slab_sequences=attribute["slab_sequences"],
+        hooks={hook: HookLayout(**each) for hook, each in attribute["hooks"].items()},
+    )
+
+
+def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], texts: Mapping[str, Any]) -> None:
+    """Create the group at `path` (a new folder) with all its arrays; `texts` are tokens, doc and mask."""
+    import zarr
+    from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+
+    group = zarr.create_group(path, attributes={"actpipe": dict(attribute)}, zarr_format=3)
+    packed: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [ZstdCodec(level=3), Crc32cCodec()]}
+    plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()], "filters": []}
+    shape = (layout.sequences, layout.context)
+    chunks = (min(layout.slab_sequences, layout.sequences), layout.context)
+    for name, values in texts.items():
+        array = group.create_array(name, shape=shape, chunks=chunks, dtype=values.dtype, filters=[], **packed)
+        array[...] = values
+    acts, statistics = group.create_group("acts"), group.create_group("statistics")
+    for hook, each in layout.hooks.items():
+        _create_acts(acts, layout, hook)
+        moments = (layout.n_slabs, 2, each.width)
+        statistics.create_array(hook, shape=moments, chunks=(1, 2, each.width), dtype="float64", fill_value=0, **plain)
+    group.create_array("commit", shape=(layout.n_slabs, 4), chunks=(1, 4), dtype="uint64", fill_value=0, **plain)
+
+
+def _create_acts(acts: Any, layout: StoreLayout, hook: str) -> None:
+    from zarr.codecs import BytesCodec, Crc32cCodec
+    from zarr.dtype import Float16, Float32
+
+    from .bfloat16 import BFloat16, register
+
+    register()
+    each = layout.hooks[hook]
+    kinds: dict[str, Any] = {"float16": Float16(), "bfloat16": BFloat16(), "float32": Float32()}
+    acts.create_array(
+        hook,
+        shape=(layout.rows, each.width),
+        shards=(layout.slab_rows, each.width),
+        chunks=(each.chunk_rows, each.width),
+        dtype=kinds[each.dtype],
+        serializer=BytesCodec(),
+        compressors=[Crc32cCodec()],
+        filters=[],
+        fill_value=0,
+    )
+
+
+def read_text_array(path: Path, name: str) -> NDArray[Any]:
+    """`tokens`, `doc` or `mask`, whole."""
+    import zarr
+
+    try:
+        array: NDArray[Any] = np.asarray(zarr.open_array(path / name, mode="r")[...])
+    except Exception as error:  # zarr raises whatever its codecs raise
+        raise Damaged(
+            f"The array {name!r} of {path} cannot be read ({error}); harvest anew with --overwrite."
+        ) from error
+    return array
+
+
+def differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two configurations, one short phrase a leaf."""
+    found: list[str] = []
+    for key in [*stored, *(key for key in asked if key not in stored)]:
+        one, other = stored.get(key), asked.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            found.append(f"{prefix}{key} is {one!r} there and {other!r} here")
+    return found

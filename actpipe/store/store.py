@@ -1,0 +1,297 @@
+"""A store as its users see it: rows by number, shuffled batches, statistics, and slabs to be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actpipe.errors import Mismatch, Missing, Misuse
+
+from . import batches as _batches
+from .checksums import crc32c, read_checked, write_checked
+from .commit import committed_slabs, withdraw_commit, write_commit
+from .dtypes import TORCH, empty
+from .layout import StoreLayout
+from .metadata import differences, layout_of, read_root, read_text_array
+from .order import Order
+from .shards import damage, read_chunks, write_shard
+from .splits import held_out_rows
+from .statistics import Statistics, merge, slab_statistics
+
+
+class Store:
+    """One store on disk. Holds no open file, so it may be copied to other processes by its path."""
+
+    def __init__(self, path: Path, attribute: Mapping[str, Any]) -> None:
+        self.path = path
+        self.layout: StoreLayout = layout_of(attribute)
+        self.config: dict[str, Any] = dict(attribute["config"])
+        self.fingerprint: str = attribute["fingerprint"]
+        self._committed: frozenset[int] = frozenset()
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """For reading, and for writing slabs; a stage that continues a harvest calls `recover` first."""
+        return cls(Path(path), read_root(Path(path)))
+
+    def __repr__(self) -> str:
+        done = f"{len(self.committed)} of {self.n_slabs} slabs"
+        return f"Store({str(self.path)!r}, {self.rows} rows, hooks {self.hooks}, {self.dtype}, {done})"
+
+    @property
+    def hooks(self) -> dict[str, int]:
+        """Name → width, in harvest order."""
+        return {hook: each.width for hook, each in self.layout.hooks.items()}
+
+    @property
+    def rows(self) -> int:
+        """Planned rows, masked ones included."""
+        return self.layout.rows
+
+    @property
+    def context(self) -> int:
+        return self.layout.context
+
+    @property
+    def sequences(self) -> int:
+        return self.layout.sequences
+
+    @property
+    def dtype(self) -> str:
+        return self.layout.dtype
+
+    @property
+    def n_slabs(self) -> int:
+        return self.layout.n_slabs
+
+    @cached_property
+    def tokens(self) -> NDArray[np.int32]:
+        """[sequences, context]"""
+        return read_text_array(self.path, "tokens")
+
+    @cached_property
+    def doc(self) -> NDArray[np.int32]:
+        """[sequences, context]: number of the token's document"""
+        return read_text_array(self.path, "doc")
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """[sequences, context]: true where the row counts"""
+        return read_text_array(self.path, "mask")
+
+    @property
+    def committed(self) -> list[int]:
+        """Slabs that readers may use, looked up anew each time."""
+        self._committed = committed_slabs(self.path, self.layout, self._committed)
+        return sorted(self._committed)
+
+    @property
+    def pending(self) -> list[int]:
+        """Slabs that are still to be written."""
+        return sorted(set(range(self.n_slabs)) - set(self.committed))
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.pending
+
+    @property
+    def bytes(self) -> int:
+        """On disk now, all files."""
+        return sum(os.path.getsize(Path(root, name)) for root, _, names in os.walk(self.path) for name in names)
+
+    def slab_range(self, slab: int) -> tuple[int, int]:
+        """First sequence of the slab, and the one after its last."""
+        return self.layout.slab_range(slab)
+
+    def require_config(self, asked: Mapping[str, Any]) -> None:
+        """Raise Mismatch, naming what differs, unless the store was made for this configuration."""
+        found = differences(self.config, asked)
+        if found:
+            raise Mismatch(
+                f"{self.path} was made for another configuration: {'; '.join(found)}. "
+                "Name another place with --out, or start anew with --overwrite."
+            )
+
+    # Writing
+
+    def recover(self) -> list[int]:
+        """Clear what a crash left; returns the slabs to write. Call once, before any worker starts.
+
+        Removes `.partial` files, and withdraws slabs whose files are missing or of the wrong size.
+        """
+        for root, _, names in os.walk(self.path):
+            for name in names:
+                if name.endswith(".partial"):
+                    Path(root, name).unlink(missing_ok=True)
+        for slab in self.committed:
+            if not self._has_files(slab):
+                self.withdraw(slab)
+        return self.pending
+
+    def withdraw(self, slab: int) -> None:
+        """Take a slab away from readers, so that the next harvest writes it again."""
+        withdraw_commit(self.path, self.layout, slab)
+        self._committed -= {slab}
+
+    def write_slab(self, slab: int, rows: Mapping[str, torch.Tensor], *, worker: int = 0) -> None:
+        """Store the rows [n, width] of every hook for one slab, durably, and commit it.
+
+        Doing it again writes the same bytes. Values that are not finite, before or after conversion to the stored data
+        type, are refused and nothing is committed.
+        """
+        self._check_shapes(slab, rows)
+        start, stop = self.slab_range(slab)
+        mask = self.mask[start:stop].reshape(-1)
+        with ThreadPoolExecutor(2) as pool:  # the processor sums while the disk writes
+            moments = {h: pool.submit(slab_statistics, self.layout, h, slab, rows[h], mask) for h in self.hooks}
+            shards = {h: pool.submit(write_shard, self.path, self.layout, h, slab, rows[h]) for h in self.hooks}
+            statistics = {hook: each.result() for hook, each in moments.items()}
+            checksums = [each.result() for each in shards.values()]
+        for hook, values in statistics.items():
+            write_checked(self.path / self.layout.statistics_path(hook, slab), values)
+        write_commit(self.path, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
+
+    def _has_files(self, slab: int) -> bool:
+        for hook, width in self.hooks.items():
+            shard = self.path / self.layout.shard_path(hook, slab)
+            moments = self.path / self.layout.statistics_path(hook, slab)
+            if not (shard.exists() and shard.stat().st_size == self.layout.shard_bytes(hook, slab)):
+                return False
+            if not (moments.exists() and moments.stat().st_size == 16 * width + 4):
+                return False
+        return True
+
+    def _check_shapes(self, slab: int, rows: Mapping[str, torch.Tensor]) -> None:
+        if set(rows) != set(self.hooks):
+            raise Misuse(f"Slab {slab} needs the hooks {sorted(self.hooks)} and was given {sorted(rows)}.")
+        for hook, width in self.hooks.items():
+            expected = (self.layout.rows_of_slab(slab), width)
+            if tuple(rows[hook].shape) != expected:
+                raise Misuse(f"Slab {slab} of hook {hook!r} has shape {expected}, not {tuple(rows[hook].shape)}.")
+
+    # Reading
+
+    def read(self, hook: str, start: int, stop: int, *, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows start … stop − 1 [stop − start, width] in the stored data type, checked against their checksums.
+
+        `out`, a contiguous tensor of that shape and type, saves allocating one in a loop.
+        """
+        self._require(hook)
+        if not 0 <= start <= stop <= self.rows:
+            raise Misuse(f"Rows {start} to {stop} are outside the store; it has rows 0 to {self.rows}.")
+        self._require_committed(start, stop)
+        width, chunk_rows = self.hooks[hook], self.layout.hooks[hook].chunk_rows
+        if out is None:
+            out = empty(stop - start, width, self.dtype)
+        elif out.shape != (stop - start, width) or out.dtype != TORCH[self.dtype] or not out.is_contiguous():
+            raise Misuse(f"`out` must be a contiguous {self.dtype} tensor of shape {(stop - start, width)}.")
+        row = start
+        while row < stop:
+            chunk, inside = divmod(row, chunk_rows)
+            slab_end = (row // self.layout.slab_rows + 1) * self.layout.slab_rows
+            whole = (min(stop, slab_end) - row) // chunk_rows if inside == 0 else 0
+            if whole:
+                count = whole * chunk_rows
+                read_chunks(self.path, self.layout, hook, chunk, out[row - start : row - start + count])
+            else:
+                scratch = empty(chunk_rows, width, self.dtype)
+                read_chunks(self.path, self.layout, hook, chunk, scratch)
+                count = min(chunk_rows - inside, stop - row)
+                out[row - start : row - start + count] = scratch[inside : inside + count]
+            row += count
+        return out
+
+    def read_rows(self, hook: str, rows: Any) -> torch.Tensor:
+        """The given rows [len(rows), width] in that order; each inner chunk that holds any is read once."""
+        self._require(hook)
+        numbers = np.asarray(rows, np.int64).reshape(-1)
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.rows):
+            raise Misuse(
+                f"Rows {numbers.min()} to {numbers.max()} are outside the store; it has rows 0 to {self.rows}."
+            )
+        out = empty(len(numbers), self.hooks[hook], self.dtype)
+        chunk_rows = self.layout.hooks[hook].chunk_rows
+        order = np.argsort(numbers, kind="stable")
+        chunks = numbers[order] // chunk_rows
+        for part in np.split(order, np.flatnonzero(np.diff(chunks)) + 1):
+            if len(part):
+                first = int(numbers[part[0]] // chunk_rows * chunk_rows)
+                values = self.read(hook, first, min(first + chunk_rows, self.rows))
+                out[torch.from_numpy(part)] = values[torch.from_numpy(numbers[part] - first)]
+        return out
+
+    def batches(
+        self,
+        hook: str,
+        *,
+        batch_size: int,
+        seed: int,
+        select: NDArray[np.bool_] | None = None,
+        pool_rows: int | None = None,
+        start: int = 0,
+        epochs: int | None = None,
+    ) -> Iterator[_batches.Batch]:
+        """Shuffled batches of the selected rows (default: the mask), each row once an epoch, from batch `start` on.
+
+        The order is a function of seed, selection, pool size and the slabs committed now. The last batch of an epoch is
+        filled up from the next one; with `epochs` the stream ends, with a short batch if need be.
+        """
+        self._require(hook)
+        each = self.layout.hooks[hook]
+        order = Order(
+            selected=self._selected(select).reshape(-1),
+            run_rows=each.chunk_rows,
+            pool_rows=pool_rows or _batches.default_pool_rows(each.row_bytes),
+            seed=seed,
+        )
+        if order.n_rows == 0:
+            raise Misuse(f"No row of {self.path} is selected and committed; run `actpipe harvest` to its end.")
+        return _batches.batches(self.path, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs)
+
+    def statistics(self, hook: str) -> Statistics:
+        """Over the masked rows of the committed slabs."""
+        self._require(hook)
+        return merge(((self._count(slab), self._moments(hook, slab)) for slab in self.committed), self.hooks[hook])
+
+    def held_out(self, share: float = 0.05) -> NDArray[np.bool_]:
+        """[sequences, context]: masked rows of held-out documents. Train on `store.mask & ~store.held_out()`."""
+        return held_out_rows(self.doc, self.mask, share)
+
+    def _count(self, slab: int) -> int:
+        start, stop = self.slab_range(slab)
+        return int(self.mask[start:stop].sum())
+
+    def _moments(self, hook: str, slab: int) -> NDArray[Any]:
+        try:
+            return read_checked(self.path / self.layout.statistics_path(hook, slab), "<f8", (2, self.hooks[hook]))
+        except (FileNotFoundError, RuntimeError):
+            raise damage(self.layout, hook, slab, "its statistics cannot be read") from None
+
+    def _selected(self, select: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        selected = np.array(self.mask if select is None else select, np.bool_)
+        if selected.shape != (self.sequences, self.context):
+            raise Misuse(f"`select` has shape {selected.shape} instead of {(self.sequences, self.context)}.")
+        for slab in self.pending:
+            start, stop = self.slab_range(slab)
+            selected[start:stop] = False
+        return selected
+
+    def _require(self, hook: str) -> None:
+        if hook not in self.hooks:
+            raise Missing(f"The store {self.path} has no hook {hook!r}; it has {', '.join(self.hooks)}.")
+
+    def _require_committed(self, start: int, stop: int) -> None:
+        slabs = set(range(start // self.layout.slab_rows, -(-stop // self.layout.slab_rows))) if stop > start else set()
+        if not slabs <= self._committed and not slabs <= set(self.committed):
+            raise Missing(
+                f"Rows {start} to {stop} of {self.path} are not all there yet (slabs {sorted(slabs - self._committed)} "
+                "are missing); run the same harvest again to finish it."
+            )

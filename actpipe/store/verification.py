@@ -1,0 +1,111 @@
+"""Reads a whole store and names what is damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actpipe.errors import Damaged
+from actpipe.progress import Progress, silent
+
+from .checksums import crc32c, read_checked
+from .commit import read_commit
+from .layout import StoreLayout
+from .metadata import read_text_array
+from .shards import open_shard, shard_index
+
+if TYPE_CHECKING:
+    from .store import Store
+
+
+def verify(store: Store | str | Path, progress: Progress = silent) -> dict[str, Any]:
+    """Check every checksum of a store.
+
+    Returns `complete` (every planned slab is committed and nothing is damaged), `shards` (how many were read) and
+    `damaged`: one `{"slab", "hook", "chunk", "problem"}` a finding, with None where a key does not apply. Changes
+    nothing; `Store.withdraw` takes damaged slabs away so that the next harvest writes them again.
+    """
+    from .store import Store
+
+    store = store if isinstance(store, Store) else Store.open(store)
+    path, layout = store.path, store.layout
+    damaged = [*_damaged_texts(path)]
+    slabs = sorted(set(range(layout.n_slabs)) & _recorded(path))
+    shards = len(slabs) * len(layout.hooks)
+    with progress.bar("verify", shards, "shards") as bar:
+        for slab in slabs:
+            damaged += _damaged_slab(path, layout, slab)
+            bar.advance(len(layout.hooks))
+    return {"complete": len(slabs) == layout.n_slabs and not damaged, "shards": shards, "damaged": damaged}
+
+
+def _finding(
+    problem: str, *, slab: int | None = None, hook: str | None = None, chunk: int | None = None
+) -> dict[str, Any]:
+    return {"slab": slab, "hook": hook, "chunk": chunk, "problem": problem}
+
+
+def _recorded(path: Path) -> set[int]:
+    """Slabs with a commit record, sound or not."""
+    folder = path / "commit" / "c"
+    return {int(name) for name in os.listdir(folder) if name.isdecimal()} if folder.exists() else set()
+
+
+def _damaged_texts(path: Path) -> Iterator[dict[str, Any]]:
+    for name in ("tokens", "doc", "mask"):
+        try:
+            read_text_array(path, name)
+        except Damaged as error:
+            yield _finding(str(error))
+
+
+def _damaged_slab(path: Path, layout: StoreLayout, slab: int) -> Iterator[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    content: list[NDArray[Any]] = []
+    for hook, each in layout.hooks.items():
+        checksums, problems = _check_shard(path, layout, hook, slab)
+        content.append(checksums)
+        found += problems
+        try:
+            read_checked(path / layout.statistics_path(hook, slab), "<f8", (2, each.width))
+        except (Damaged, FileNotFoundError) as error:
+            found.append(_finding(f"its statistics cannot be read: {error}", slab=slab, hook=hook))
+    try:
+        record = read_commit(path, layout, slab)
+    except Damaged as error:
+        found.append(_finding(str(error), slab=slab))
+    else:
+        # Only for shards that are sound in themselves: a whole shard of other content in this place.
+        if record is not None and not found and record.content != crc32c(np.concatenate(content)):
+            found.append(_finding("its shards are not those that were committed", slab=slab))
+    yield from found
+
+
+def _check_shard(path: Path, layout: StoreLayout, hook: str, slab: int) -> tuple[NDArray[Any], list[dict[str, Any]]]:
+    """Stored checksums of the chunks, and what is wrong."""
+    each, present = layout.hooks[hook], layout.chunks_present(hook, slab)
+    checksums = np.zeros(present, "<u4")
+    try:
+        file = open_shard(path, layout, hook, slab)
+    except Damaged:
+        return checksums, [_finding("its shard file is missing", slab=slab, hook=hook)]
+    with file:
+        size, expected = os.fstat(file.fileno()).st_size, layout.shard_bytes(hook, slab)
+        if size != expected:
+            problem = f"its shard file has {size} bytes instead of {expected}"
+            return checksums, [_finding(problem, slab=slab, hook=hook)]
+        found = []
+        values = np.empty(each.chunk_bytes, np.uint8)
+        for chunk in range(present):
+            os.preadv(file.fileno(), [values, checksums[chunk : chunk + 1]], layout.chunk_offset(hook, chunk))  # type: ignore[list-item]
+            if crc32c(values) != checksums[chunk]:
+                found.append(_finding("the checksum does not match the content", slab=slab, hook=hook, chunk=chunk))
+        index = shard_index(layout, hook, slab)
+        if os.pread(file.fileno(), len(index), layout.chunk_offset(hook, present)) != index:
+            found.append(_finding("the index is not the one this shard must have", slab=slab, hook=hook))
+    return checksums, found
