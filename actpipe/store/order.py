@@ -9,8 +9,8 @@ and rows are delivered by increasing key, equal keys by position. That is what a
 filled first and then loses and gains one row at a time, but it needs no simulation: the number of rows on their way
 peaks at A + (D − A)²/2D = pool_rows, no row waits longer than D, and the order does not depend on how a reader buffers.
 Where N ≤ A every order of the rows is equally likely. Keys are integers with `fraction` binary digits after the point,
-so they are the same on every machine. (Uniform delays with mean m mix as well as a random-slot pool of m slots: both have
-∫f² = 1/2m, f being the density of the delay.)
+so they are the same on every machine. Uniform delays with mean m mix as well as a random-slot pool of m slots: both
+have ∫f² = 1/2m, f being the density of the delay.
 """
 
 from __future__ import annotations

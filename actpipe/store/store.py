@@ -246,6 +246,10 @@ class Store:
         """
         self._require(hook)
         each = self.layout.hooks[hook]
+        if batch_size < 1 or (pool_rows is not None and pool_rows < 1) or start < 0:
+            raise Misuse(
+                f"batch_size {batch_size} and pool_rows {pool_rows} must be at least 1, start {start} at least 0."
+            )
         order = Order(
             selected=self._selected(select).reshape(-1),
             run_rows=each.chunk_rows,
