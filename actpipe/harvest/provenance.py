@@ -1,0 +1,53 @@
+"""What a store records about how it was made: enough to refuse to mix two harvests, and to say what differs."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from actpipe.corpora import Corpus
+from actpipe.corpora.packing import PackingPolicy
+from actpipe.harvest.config import HarvestConfig
+from actpipe.harvest.model import LanguageModel
+from actpipe.harvest.sites import Site
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# Libraries whose release may change an activation in its last bits.
+NUMERIC_LIBRARIES = ("torch", "transformers", "tokenizers")
+
+
+def describe(
+    config: HarvestConfig, model: LanguageModel, corpus: Corpus, policy: PackingPolicy, sites: tuple[Site, ...]
+) -> dict[str, Any]:
+    return {
+        "model": {
+            "name": model.name,
+            "fingerprint": model.fingerprint(),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+        },
+        "tokenizer": tokenizer_fingerprint(model.tokenizer),
+        "dataset": {
+            "name": corpus.name,
+            "kind": corpus.kind,
+            "fingerprint": corpus.fingerprint(),
+            "tokens": config.tokens,
+        },
+        "packing": {
+            "context": policy.context,
+            "first": policy.first,
+            "separator": policy.separator,
+            "masked": "first token of every sequence and separators",
+        },
+        "sites": {site.hook: {"path": site.path, "side": site.side} for site in sites},
+        "dtype": config.dtype,
+        "batch_size": config.batch_size,
+        "versions": {name: version(name) for name in NUMERIC_LIBRARIES},
+    }
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

@@ -1,0 +1,200 @@
+"""tokens → activations → store: the stage behind `actpipe harvest`.
+
+The plan comes first: the text is tokenised and written, and from then on which row lies in which slab is settled. Each
+slab is computed, written and committed on its own, so a harvest that was stopped anywhere continues with the first slab
+that has no commit, and the bytes are those of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actpipe.corpora import Corpus, open_corpus
+from actpipe.corpora.packing import Packed, PackingPolicy, pack, policy_for
+from actpipe.errors import Failure, Misuse
+from actpipe.harvest.capture import capture
+from actpipe.harvest.config import HarvestConfig
+from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
+from actpipe.harvest.provenance import describe
+from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks, measure_sites
+from actpipe.progress import Progress, silent
+from actpipe.quantities import readable_bytes, readable_count
+from actpipe.store import Store, create_store
+from actpipe.store.dtypes import TORCH
+
+# A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
+SLABS_PER_RUN = 16
+SMALLEST_SLAB_BYTES, LARGEST_SLAB_BYTES = 16 << 20, 512 << 20
+# Metadata, tokens, checksums and rounding to whole sequences, with room to spare.
+DISK_MARGIN = 1.05
+
+
+@dataclass(frozen=True)
+class HarvestResult:
+    out: str
+    rows: int
+    hooks: dict[str, int]
+    bytes: int
+    tokens_per_second: float | None  # None where nothing was left to do
+    complete: bool
+
+
+def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult:
+    """Fill the store at `config.out`, continuing one that the same configuration began."""
+    corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split)
+    # Names are checked against the model's skeleton, before any weight is loaded.
+    chosen = _chosen_hooks(config, progress)
+    if config.overwrite:
+        _remove(config.out)
+    model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
+    sites = measure_sites(chosen, model.module)
+    policy = policy_for(model.tokenizer, config.context)
+    asked = describe(config, model, corpus, policy, sites)
+    store = _continued(config.out, asked) or _begun(config, corpus, model, policy, sites, asked, progress)
+    speed = _fill(store, model, sites, config, progress)
+    return HarvestResult(
+        out=str(store.path),
+        rows=store.rows,
+        hooks=dict(store.hooks),
+        bytes=store.bytes,
+        tokens_per_second=speed,
+        complete=store.is_complete,
+    )
+
+
+def _chosen_hooks(config: HarvestConfig, progress: Progress) -> dict[str, Any]:
+    load_model_config = load_config(config.model, progress)
+    known = known_hooks(load_model_config, load_tokenizer(config.model))
+    return match_hooks(config.hook or default_hooks(load_model_config), known)
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        Store.open(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
+        shutil.rmtree(path)
+
+
+def _continued(path: Path, asked: dict[str, Any]) -> Store | None:
+    """The store that this configuration began, if there is one."""
+    if not path.exists():
+        return None
+    store = Store.open(path)
+    store.require_config(asked)
+    return store
+
+
+def _begun(
+    config: HarvestConfig,
+    corpus: Corpus,
+    model: LanguageModel,
+    policy: PackingPolicy,
+    sites: tuple[Site, ...],
+    asked: dict[str, Any],
+    progress: Progress,
+) -> Store:
+    """A new store with its text in place and no activations yet."""
+    packed = _packed(config, corpus, model, policy, progress)
+    row_bytes = sum(site.width for site in sites) * TORCH[config.dtype].itemsize
+    total = packed.tokens.size * row_bytes
+    _check_disk(config.out, total)
+    sizes = ", ".join(f"{site.hook} ({site.width} wide)" for site in sites)
+    progress.say(f"{readable_count(packed.tokens.size)} tokens, {readable_bytes(total)}: {sizes}")
+    return create_store(
+        config.out,
+        tokens=packed.tokens,
+        doc=packed.doc,
+        mask=packed.mask,
+        hooks={site.hook: site.width for site in sites},
+        dtype=config.dtype,
+        config=asked,
+        max_slab_bytes=min(max(total // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
+    )
+
+
+def _packed(
+    config: HarvestConfig, corpus: Corpus, model: LanguageModel, policy: PackingPolicy, progress: Progress
+) -> Packed:
+    blocks = []
+    with progress.bar("Tokenising", config.sequences * config.context, "tokens") as bar:
+        for block in pack(corpus.documents(), model.tokenizer, policy, sequences=config.sequences):
+            blocks.append(block)
+            bar.advance(block.tokens.size)
+    if not blocks:
+        raise Misuse(
+            f"The dataset {corpus.name} does not fill one sequence of {config.context} tokens. "
+            "Give more text or a smaller --context."
+        )
+    packed = Packed(*(np.concatenate([getattr(block, name) for block in blocks]) for name in ("tokens", "doc", "mask")))
+    if len(packed.tokens) < config.sequences:
+        progress.say(
+            f"The dataset ends after {readable_count(packed.tokens.size)} of {readable_count(config.tokens)} tokens."
+        )
+    return packed
+
+
+def _check_disk(path: Path, total: int) -> None:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if total * DISK_MARGIN > free:
+        raise Failure(
+            f"The store needs {readable_bytes(total)} and {folder} has {readable_bytes(free)} free. "
+            "Harvest fewer --tokens or hooks, or give --out another disk."
+        )
+
+
+def _fill(
+    store: Store, model: LanguageModel, sites: tuple[Site, ...], config: HarvestConfig, progress: Progress
+) -> float | None:
+    """Compute and commit every slab that is missing; return tokens per second."""
+    left = store.recover()
+    if not left:
+        progress.say(f"{store.path} is complete already.")
+        return None
+    finished = sum(_sequences(store, slab) for slab in store.committed) * store.context
+    start, rows = time.perf_counter(), 0
+    with (
+        progress.bar("Harvesting", store.rows, "tokens", done=finished) as bar,
+        capture(model.module, sites) as run,
+    ):
+        for slab in left:
+            store.write_slab(slab, _slab(store, slab, run, model.device, config, bar.advance))
+            rows += _sequences(store, slab) * store.context
+    return rows / (time.perf_counter() - start)
+
+
+def _sequences(store: Store, slab: int) -> int:
+    first, stop = store.slab_range(slab)
+    return stop - first
+
+
+def _slab(
+    store: Store,
+    slab: int,
+    run: Callable[[Tensor], dict[str, Tensor]],
+    device: torch.device,
+    config: HarvestConfig,
+    advance: Callable[[float], None],
+) -> dict[str, Tensor]:
+    """All hooks of one slab, {hook: [rows, width]}, in the store's dtype."""
+    first, stop = store.slab_range(slab)
+    rows = (stop - first) * store.context
+    dtype = TORCH[config.dtype]
+    buffers = {hook: torch.empty(rows, width, dtype=dtype) for hook, width in store.hooks.items()}
+    # Batches start at the slab's first sequence, so a slab's bytes do not depend on who computes it or after what.
+    for begin in range(first, stop, config.batch_size):
+        end = min(begin + config.batch_size, stop)
+        ids = torch.as_tensor(store.tokens[begin:end], dtype=torch.long, device=device)
+        at = slice((begin - first) * store.context, (end - first) * store.context)
+        for hook, value in run(ids).items():
+            buffers[hook][at] = value.flatten(0, 1).to(dtype)
+        advance(ids.numel())
+    return buffers

@@ -1,0 +1,79 @@
+"""What a direction says about the next token: its logits, from the weights alone.
+
+    logits(w) = W_U (γ ⊙ W_out w), minus the mean over the vocabulary      (the mean cancels in every softmax)
+
+γ is the gain of the final normalisation; its division by the row's norm depends on the row and is left out, so the
+numbers rank tokens and compare directions but are not the logit changes of one context. W_out carries a direction of an
+MLP's or attention's inner space into the residual stream; in the residual stream itself it is the identity.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from actpipe.harvest.model import load_model
+from actpipe.harvest.sites import known_hooks
+
+_IN_RESIDUAL = re.compile(
+    r"blocks\.\d+\.(hook_(resid_(pre|mid|post)|mlp_out|attn_out|in|out)|mlp\.hook_out|attn\.hook_out)"
+)
+_INTO_RESIDUAL = re.compile(r"blocks\.\d+\.(mlp\.(hook_post|out\.hook_in)|attn\.(hook_z|o\.hook_in))")
+
+
+def logit_directions(model_name: str, hook: str, directions: Tensor) -> Tensor | None:
+    """[n, vocabulary] for `directions` [n, d] at `hook`; None where the hook has no linear way to the logits."""
+    readout = _readout(model_name, hook)
+    return None if readout is None else directions.detach().float().cpu() @ readout
+
+
+@lru_cache(maxsize=1)  # one hook's matrix is d · vocabulary floats, and a sweep asks for it once a member
+def _readout(model_name: str, hook: str) -> Tensor | None:
+    """[d, vocabulary], each row with mean zero."""
+    if not (_IN_RESIDUAL.fullmatch(hook) or _INTO_RESIDUAL.fullmatch(hook)):
+        return None
+    model = load_model(model_name, dtype="float32", device="cpu")
+    known = known_hooks(model.config, model.tokenizer)
+    if not {hook, "ln_final.hook_in", "unembed.hook_in"} <= known.keys():
+        return None
+    native = {
+        name: model.module.get_submodule(known[name][0]) for name in (hook, "ln_final.hook_in", "unembed.hook_in")
+    }
+    with torch.inference_mode():
+        unembedding = _matrix(native["unembed.hook_in"], model.config.hidden_size)
+        out = native["ln_final.hook_in"]
+        readout = _gain(out, model.config.hidden_size)[:, None] * unembedding
+        if _INTO_RESIDUAL.fullmatch(hook):
+            width = _input_width(native[hook])
+            if width is None:
+                return None
+            readout = _matrix(native[hook], width) @ readout
+        # Logits of tokens that the vocabulary was padded with would move the mean.
+        readout = readout[:, : len(model.tokenizer)]
+        return readout - readout.mean(dim=1, keepdim=True)
+
+
+def _matrix(linear: nn.Module, width: int) -> Tensor:
+    """[width, out] of a linear module, whatever way round it keeps its weight: its answers to the unit vectors."""
+    answers: Tensor = linear(torch.eye(width)) - linear(torch.zeros(1, width))
+    return answers
+
+
+def _input_width(linear: nn.Module) -> int | None:
+    if isinstance(linear, nn.Linear):
+        return linear.in_features
+    return getattr(linear, "nx", None)  # transformers' Conv1D, GPT-2's linear layer with a transposed weight
+
+
+def _gain(norm: nn.Module, width: int) -> Tensor:
+    """γ of a LayerNorm or RMSNorm in any convention (Gemma stores γ − 1): half the difference of its answers to ±v.
+
+    v = (1, −1, 1, −1, …) has mean 0 and mean square 1, so the norm leaves it as it is.
+    """
+    probe = torch.ones(width)
+    probe[1::2] = -1
+    gain: Tensor = (norm(probe[None]) - norm(-probe[None]))[0] / 2 * probe
+    return gain

@@ -1,0 +1,11 @@
+"""Where each stage leaves its result and the next one looks for it.
+
+Never `./actpipe`: a folder of that name in the working directory would shadow the package.
+"""
+
+from pathlib import Path
+
+OUT = Path("actpipe-out")
+STORE = OUT / "store.zarr"
+RUN = OUT / "sae"
+REPORT = OUT / "report"
