@@ -2,8 +2,8 @@
 
     sequence = [first] t t t t [separator] t t t …       first: position 0, never a row that counts
 
-Documents are laid end to end, each closed by the separator, and cut into runs of `context − 1`; every sequence opens with
-one special token. Position 0 of a causal model is an attention sink whose norm is tens of times that of other rows
+Documents are laid end to end, each closed by the separator, and cut into runs of `context − 1`; every sequence opens
+with one special token. Position 0 of a causal model is an attention sink whose norm is tens of times that of other rows
 whatever token stands there: giving it to a token that we mask costs 1/context of the compute and keeps it out of every
 statistic. `mask` is false exactly on the special tokens placed here.
 """
@@ -96,7 +96,7 @@ def _block(stream: NDArray[np.int32], owner: NDArray[np.int32], policy: PackingP
     body, doc = stream.reshape(-1, payload), owner.reshape(-1, payload)
     tokens = np.concatenate([np.full((len(body), 1), policy.first, np.int32), body], axis=1)
     doc = np.concatenate([doc[:, :1], doc], axis=1)
-    # A separator that the tokenizer could also produce from text does not exist (split_special_tokens), so equality is exact.
+    # Text never becomes this token (split_special_tokens), so every one of them is a boundary that we placed.
     mask = tokens != policy.separator
     mask[:, 0] = False
     return Packed(tokens=tokens, doc=doc, mask=mask)

@@ -1,4 +1,4 @@
-"""The text of every token, for people: exact where a token is valid UTF-8, `<0xE2>`-style bytes where it is a part of one."""
+"""The text of every token, for people: exact where a token is valid UTF-8, `<0xE2>` where it is part of a letter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _readable(piece: str, byte_level: bool, decoder: dict[str, int]) -> str:
 
 
 def _byte_decoder() -> dict[str, int]:
-    """Inverse of GPT-2's byte alphabet: printable bytes stand for themselves, the other 68 are moved to U+0100 and up."""
+    """Inverse of GPT-2's byte alphabet: printable bytes stand for themselves, the other 68 move to U+0100 and up."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(byte): byte for byte in printable}
     moved = (byte for byte in range(256) if byte not in set(printable))

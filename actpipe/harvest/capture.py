@@ -21,7 +21,7 @@ Note: TypeAlias = Callable[[str, Tensor], None]
 
 
 class _Enough(Exception):
-    """Every site has been seen."""
+    """Every site has been seen: not an error, it ends a forward pass whose rest nobody needs."""
 
 
 def watch(module: nn.Module, hook: str, path: str, side: Side, note: Note) -> RemovableHandle:

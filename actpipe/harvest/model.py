@@ -117,7 +117,7 @@ def _dtype(dtype: ModelDtype, device: torch.device) -> torch.dtype:
 
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Without the instruction a bfloat16 product is several times slower than float32. Linux only: other systems say no.
     cpu_flags = Path("/proc/cpuinfo")
     text = cpu_flags.read_text() if cpu_flags.is_file() else ""

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -43,8 +43,9 @@ def skeleton(config: PretrainedConfig) -> nn.Module:
     """The model without weights: every module and shape is there, nothing is allocated."""
     from transformers import AutoModelForCausalLM
 
+    build: Any = AutoModelForCausalLM  # untyped
     with torch.device("meta"), quiet_transformers():
-        module: nn.Module = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+        module: nn.Module = build.from_config(config, attn_implementation="eager")
     return module.eval()
 
 
@@ -94,7 +95,7 @@ def _unknown(pattern: str, known: Iterable[str]) -> str:
 
 
 def measure_sites(chosen: dict[str, tuple[str, Side]], module: nn.Module) -> tuple[Site, ...]:
-    """Run the model on two tokens to learn each site's width and the order in which the sites fire."""
+    """Run the model on two tokens to learn each site's width, and that it fires at all."""
     from actpipe.harvest.capture import watch
 
     seen: dict[str, int] = {}
@@ -110,7 +111,7 @@ def measure_sites(chosen: dict[str, tuple[str, Side]], module: nn.Module) -> tup
         handle.remove()
     if missing := [hook for hook in chosen if hook not in seen]:
         raise Misuse(f"The hook {missing[0]!r} does not fire when this model reads text, so it cannot be harvested.")
-    return tuple(Site(hook, *chosen[hook], width) for hook, width in seen.items())
+    return tuple(Site(hook, path, side, seen[hook]) for hook, (path, side) in chosen.items())
 
 
 def default_hooks(config: PretrainedConfig) -> tuple[str, ...]:

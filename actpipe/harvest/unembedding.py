@@ -21,6 +21,7 @@ from actpipe.harvest.sites import known_hooks
 _IN_RESIDUAL = re.compile(
     r"blocks\.\d+\.(hook_(resid_(pre|mid|post)|mlp_out|attn_out|in|out)|mlp\.hook_out|attn\.hook_out)"
 )
+_NORM, _HEAD = "ln_final.hook_in", "unembed.hook_in"
 _INTO_RESIDUAL = re.compile(r"blocks\.\d+\.(mlp\.(hook_post|out\.hook_in)|attn\.(hook_z|o\.hook_in))")
 
 
@@ -37,20 +38,17 @@ def _readout(model_name: str, hook: str) -> Tensor | None:
         return None
     model = load_model(model_name, dtype="float32", device="cpu")
     known = known_hooks(model.config, model.tokenizer)
-    if not {hook, "ln_final.hook_in", "unembed.hook_in"} <= known.keys():
+    if not {hook, _NORM, _HEAD} <= known.keys():
         return None
-    native = {
-        name: model.module.get_submodule(known[name][0]) for name in (hook, "ln_final.hook_in", "unembed.hook_in")
-    }
+    site, norm, head = (model.module.get_submodule(known[name][0]) for name in (hook, _NORM, _HEAD))
+    width = model.config.hidden_size
     with torch.inference_mode():
-        unembedding = _matrix(native["unembed.hook_in"], model.config.hidden_size)
-        out = native["ln_final.hook_in"]
-        readout = _gain(out, model.config.hidden_size)[:, None] * unembedding
+        readout = _gain(norm, width)[:, None] * _matrix(head, width)
         if _INTO_RESIDUAL.fullmatch(hook):
-            width = _input_width(native[hook])
-            if width is None:
+            inner = _input_width(site)
+            if inner is None:
                 return None
-            readout = _matrix(native[hook], width) @ readout
+            readout = _matrix(site, inner) @ readout
         # Logits of tokens that the vocabulary was padded with would move the mean.
         readout = readout[:, : len(model.tokenizer)]
         return readout - readout.mean(dim=1, keepdim=True)
