@@ -46,26 +46,30 @@ def evaluate(dictionaries: Sequence[Dictionary], batches: Iterable[Tensor]) -> l
 
 
 class _Spread:
-    """Σ ‖x − x̄‖² of all rows, merged batch by batch (Chan et al. 1983), without the cancellation of Σ‖x‖² − N‖x̄‖²."""
+    """Σ ‖x − x̄‖² of all rows = Σ ‖x − k‖² − ‖Σ (x − k)‖² / N, with the first row for k.
+
+    Without k a mean far from zero would cancel the digits; with it rows of small whole numbers add up exactly.
+    """
 
     def __init__(self) -> None:
         self.rows = 0
-        self.squares = 0.0
-        self.mean: Tensor | None = None
+        self._first: Tensor | None = None
+        self._squares = 0.0
+        self._sum: Tensor | float = 0.0
 
     def add(self, rows: Tensor) -> None:
         if len(rows) == 0:
             return
-        mean = rows.mean(0)
-        squares = float((rows - mean).square().sum())
-        if self.mean is None:
-            self.rows, self.squares, self.mean = len(rows), squares, mean
-            return
-        total = self.rows + len(rows)
-        apart = mean - self.mean
-        self.squares += squares + float(apart.square().sum()) * self.rows * len(rows) / total
-        self.mean = self.mean + apart * (len(rows) / total)
-        self.rows = total
+        if self._first is None:
+            self._first = rows[0].clone()
+        apart = rows - self._first
+        self.rows += len(rows)
+        self._squares += float(apart.square().sum())
+        self._sum = self._sum + apart.sum(0)
+
+    @property
+    def squares(self) -> float:
+        return self._squares - float(torch.as_tensor(self._sum).square().sum()) / max(1, self.rows)
 
 
 class _Sums:

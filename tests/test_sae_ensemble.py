@@ -136,9 +136,7 @@ def test_warm_up_and_decay_equal_separate_runs_with_the_same_factors():
         "lr_factor": lambda t: min((t + 1) / 20, 1, (200 - t) / 50),
         "l1_factor": lambda t: min((t + 1) / 30, 1),
     }
-    assert_equals_separate_runs(
-        MEMBERS, dtype=torch.float64, tolerance=1e-9, schedule=schedule, oracle_schedule=oracle
-    )
+    assert_equals_separate_runs(MEMBERS, dtype=torch.float64, tolerance=1e-9, schedule=schedule, oracle_schedule=oracle)
 
 
 def test_a_member_does_not_depend_on_its_neighbours():
