@@ -1,0 +1,49 @@
+// Vega-Lite charts: specifications from Python, data by name, colours from page.css.
+"use strict";
+
+const views = new Map(); // node → Vega view
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function theme() {
+  const [ink, muted, line, accent, heat] = ["ink", "muted", "line", "accent", "heat"].map(colour);
+  const font = getComputedStyle(document.body).fontFamily;
+  const axis = {
+    domainColor: line, gridColor: line, tickColor: line, labelColor: muted, titleColor: muted, titleFontWeight: "normal",
+    labelFontSize: 11, titleFontSize: 12, titlePadding: 8, gridOpacity: 0.7, tickSize: 4, domain: false,
+  };
+  return {
+    background: "transparent", font, view: { stroke: null }, axis, axisX: { grid: false, domain: true }, axisY: { ticks: false },
+    style: {
+      trained: { fill: accent, fillOpacity: 0.5, binSpacing: 1 },
+      random_directions: { stroke: colour("random"), strokeWidth: 2 },
+      shuffled_tokens: { stroke: colour("shuffled"), strokeWidth: 2 },
+      series: { stroke: accent, strokeOpacity: 0.45, strokeWidth: 1.5 },
+      member: { stroke: accent, fill: accent, strokeWidth: 1.5, cursor: "pointer" },
+      "member-label": { fill: ink, fontSize: 11, align: "left", dx: 9, dy: -8 },
+      feature: { fill: accent, cursor: "pointer", stroke: null },
+      activation: { fill: heat, fillOpacity: 0.75, binSpacing: 1 },
+      peak: { stroke: ink, strokeOpacity: 0.6, orient: "vertical", size: 7, thickness: 1 },
+    },
+  };
+}
+
+/** Draw `specification` into `node` in place of what was there; resolves to the view. */
+async function draw(node, specification, datasets) {
+  views.get(node)?.finalize();
+  const options = {
+    // The interpreter evaluates expressions without eval, which the page's security policy forbids.
+    ast: true, actions: false, renderer: "canvas", config: theme(), defaultStyle: false,
+    tooltip: { disableDefaultStyle: true, id: "tooltip", offsetX: 12, offsetY: 12 },
+  };
+  const { view } = await vegaEmbed(node, { ...structuredClone(specification), datasets }, options);
+  views.set(node, view);
+  return view;
+}
+
+function setParameter(node, name, value) {
+  const view = views.get(node);
+  if (view) view.signal(name, value).runAsync();
+}

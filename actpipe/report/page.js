@@ -1,0 +1,228 @@
+// The page: loading, the chosen dictionary, the open feature, addresses (#member/feature), keys, theme.
+"use strict";
+
+const arrived = new Map(); // key → value handed over by a data script
+const loading = new Map(); // key → promise
+const $ = (id) => document.getElementById(id);
+let report; // data/report.js
+let dictionary = null; // the chosen one, with its table
+let table; // Tabulator
+let open = null; // number of the open feature
+let opener = null; // what had the focus before the panel
+
+/** Called by every file under data/. */
+function receive(key, value) {
+  arrived.set(key, value);
+}
+
+/** Data by script, since a page opened from a file may not fetch. */
+function load(key) {
+  if (!loading.has(key)) {
+    loading.set(key, new Promise((resolve, reject) => {
+      const script = make("script", { src: `data/${key}.js` });
+      script.onload = () => (arrived.has(key) ? resolve(arrived.get(key)) : reject(new Error(key)));
+      script.onerror = () => { loading.delete(key); reject(new Error(key)); };
+      document.head.append(script);
+    }));
+  }
+  return loading.get(key);
+}
+
+/** Read or write a preference; a browser may forbid both for files. */
+function remember(name, value) {
+  try {
+    if (value === undefined) return localStorage.getItem(`actpipe.${name}`);
+    localStorage.setItem(`actpipe.${name}`, value);
+  } catch { /* not remembered */ }
+  return null;
+}
+
+function complain(error) {
+  $("notice").textContent = `data/${error.message}.js could not be read. Keep index.html, data and assets together, or run actpipe analyze again.`;
+  $("notice").hidden = false;
+}
+
+async function chooseMember(index) {
+  const member = report.members[index];
+  const columns = await load(`${index}/table`);
+  dictionary = {
+    ...member, index, table: rowsOf(columns), charts: columns.charts, sorted: {}, rows: report.rows, edges: report.edges[member.hook],
+    controls: report.controls[member.member] ?? {}, specifications: report.specifications,
+  };
+  $("member").value = String(index);
+  $("member-name").textContent = member.label;
+  document.querySelectorAll("tr[data-member]").forEach((row) => row.classList.toggle("chosen", Number(row.dataset.member) === index));
+  showTiles();
+  showChips();
+  await table.setData(dictionary.table);
+  applyQuery();
+  await Promise.all([drawSweep(), drawMember()]);
+}
+
+function showTiles() {
+  const d = dictionary;
+  const tile = (title, value, note) => make("div", {}, make("dt", {}, title), make("dd", {}, value, " ", make("small", {}, note)));
+  $("tiles").replaceChildren(
+    tile("L0", say(d.l0 ?? d.analysed_l0), "features a token"),
+    tile("FVU", say(d.fvu), "variance unexplained"),
+    ...(d.loss_recovered === null ? [] : [tile("Loss recovered", sayShare(d.loss_recovered), `ΔCE ${say(d.delta_ce)} nats`)]),
+    tile("Alive", d.alive_units.toLocaleString("en-US"), `of ${d.units.toLocaleString("en-US")}`),
+    tile("Dense", d.dense_units.toLocaleString("en-US"), "fire on > 10 % of tokens"),
+    tile("Token features", d.token_units.toLocaleString("en-US"), "token R² > 0.8"),
+  );
+}
+
+function showChips() {
+  $("chips").replaceChildren(...READY.map(([name, query]) => {
+    const n = dictionary.table.filter(parseQuery(query)).length;
+    return make("button", { type: "button", "data-query": query, onclick: () => setQuery(query) }, name, " ", make("small", {}, n.toLocaleString("en-US")));
+  }));
+}
+
+function setQuery(query) {
+  $("query").value = query;
+  applyQuery();
+}
+
+function applyQuery() {
+  const query = $("query").value.trim();
+  if (query) table.setFilter(parseQuery(query));
+  else table.clearFilter();
+  document.querySelectorAll("#chips button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.query === query)));
+}
+
+async function drawSweep() {
+  for (const name of ["fvu", "delta_ce"]) {
+    const node = document.querySelector(`[data-chart=${name}]`);
+    if (!node) continue;
+    if (!views.has(node)) {
+      const view = await draw(node, report.specifications[name], { rows: report.members });
+      view.addEventListener("click", (_event, item) => { if (item?.datum?.member) go(item.datum.member); });
+    }
+    setParameter(node, "chosen", dictionary.member);
+  }
+}
+
+async function drawMember() {
+  for (const name of ["token_r2", "token_entropy", "density"]) {
+    await draw(document.querySelector(`[data-chart=${name}]`), report.specifications[name], { rows: dictionary.charts[name] });
+  }
+  const node = document.querySelector("[data-chart=map]");
+  const points = dictionary.table.filter((row) => row.count > 0 && row.r2 !== null);
+  const rows = points.map(({ feature, density, r2, top }) => ({ feature, density, r2, text: textOf(top[0]) }));
+  const view = await draw(node, report.specifications.map, { rows });
+  view.addEventListener("click", (_event, item) => { if (item?.datum?.feature !== undefined) go(dictionary.member, item.datum.feature); });
+  let waiting;
+  view.addSignalListener("brush", (_name, { density, r2 }) => {
+    clearTimeout(waiting);
+    if (density && r2) waiting = setTimeout(() => setQuery(`density>${density[0].toPrecision(2)} density<${density[1].toPrecision(2)} r2>${r2[0].toFixed(2)} r2<${r2[1].toFixed(2)}`), 150);
+  });
+  if (open !== null) setParameter(node, "chosen", open);
+}
+
+async function openFeature(feature) {
+  const at = dictionary.table.findIndex((row) => row.feature === feature);
+  if (at < 0) return closePanel();
+  const shard = await load(`${dictionary.index}/${Math.floor(at / report.shard)}`);
+  if ($("panel").hidden) opener = document.activeElement;
+  open = feature;
+  $("panel").hidden = false;
+  document.body.classList.add("with-panel");
+  showPanel($("panel"), dictionary, dictionary.table[at], shard[feature], { step, close: () => go(dictionary.member) });
+  $("panel").scrollTop = 0;
+  $("panel").focus({ preventScroll: true });
+  markRow();
+  setParameter(document.querySelector("[data-chart=map]"), "chosen", feature);
+  return undefined;
+}
+
+function closePanel() {
+  open = null;
+  $("panel").hidden = true;
+  document.body.classList.remove("with-panel");
+  markRow();
+  opener?.focus?.({ preventScroll: true });
+}
+
+function markRow() {
+  table.getRows("active").forEach((row) => row.getElement().classList.toggle("open", row.getData().feature === open));
+  if (open !== null) table.scrollToRow(open, "center", false).catch(() => {}); // filtered out: nothing to scroll to
+}
+
+/** The next feature in the order and filter of the table. */
+function step(by) {
+  const order = table.getRows("active").map((row) => row.getData().feature);
+  const next = order[order.indexOf(open) + by];
+  if (next !== undefined) go(dictionary.member, next);
+}
+
+function go(member, feature) {
+  location.hash = feature === undefined ? encodeURIComponent(member) : `${encodeURIComponent(member)}/${feature}`;
+}
+
+async function route() {
+  const [name, feature] = location.hash.slice(1).split("/");
+  const found = report.members.findIndex((member) => member.member === decodeURIComponent(name));
+  const index = found >= 0 ? found : dictionary?.index ?? defaultMember();
+  try {
+    if (dictionary?.index !== index) await chooseMember(index);
+    if (feature !== undefined && /^\d+$/.test(feature)) await openFeature(Number(feature));
+    else if (open !== null) closePanel();
+  } catch (error) { complain(error); }
+}
+
+/** The dictionary in the middle of the sweep by sparsity. */
+function defaultMember() {
+  const order = report.members.map((member, index) => [member.l0 ?? member.analysed_l0 ?? 0, index]).sort((a, b) => a[0] - b[0]);
+  return order[Math.floor((order.length - 1) / 2)][1];
+}
+
+function keys(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
+  if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
+  else if (event.key === "Escape" && open !== null) go(dictionary.member);
+  else if (event.key === "/") { event.preventDefault(); $("query").focus(); }
+}
+
+function setTheme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+}
+
+async function redraw() {
+  views.forEach((view) => view.finalize());
+  views.clear();
+  if (dictionary) { await drawSweep(); await drawMember(); if (open !== null) await openFeature(open); }
+}
+
+async function start() {
+  setTheme(remember("theme"));
+  try {
+    const [vocabulary, loaded] = await Promise.all([load("vocabulary"), load("report")]);
+    vocabulary.ids.forEach((id, i) => texts.set(id, vocabulary.texts[i]));
+    report = loaded;
+  } catch (error) { complain(error); return; }
+  const counted = (n) => { $("count").textContent = `${n.toLocaleString("en-US")} of ${(dictionary?.units ?? 0).toLocaleString("en-US")}`; };
+  table = await buildTable($("table"), report.rows, { open: (feature) => go(dictionary.member, feature), filtered: counted });
+  table.on("renderComplete", () => table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData().feature === open)));
+  $("query").addEventListener("input", applyQuery);
+  $("member").addEventListener("change", (event) => go(report.members[Number(event.target.value)].member));
+  $("csv").addEventListener("click", () => table.download("csv", `${dictionary.member}.csv`));
+  $("theme").addEventListener("click", () => {
+    const dark = getComputedStyle(document.documentElement).colorScheme.startsWith("dark");
+    setTheme(dark ? "light" : "dark");
+    remember("theme", dark ? "light" : "dark");
+    redraw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  document.querySelectorAll("[data-section]").forEach((link) => link.addEventListener("click", (event) => {
+    event.preventDefault();
+    $(link.dataset.section).scrollIntoView();
+  }));
+  document.addEventListener("keydown", keys);
+  window.addEventListener("hashchange", route);
+  await route();
+  document.documentElement.dataset.ready = "true";
+}
+
+start();

@@ -1,0 +1,91 @@
+// The table of features: columns, filter language, selection.
+"use strict";
+
+const SCORES = ["density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "feature", "count"];
+const COMPARE = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
+const TERM = /^(\w+)(<=|>=|<|>|=)(-?[\d.]+(?:e[+-]?\d+)?)(%?)$/i;
+const READY = [
+  ["all", ""], ["token features", "r2>0.8"], ["context features", "r2<0.2 density>0"], ["dense", "density>10%"], ["dead", "density=0"],
+];
+
+/** Text of the filter box → a function of a row. Unknown names are words to search for. */
+function parseQuery(text) {
+  const tests = (text.match(/"[^"]*"|\S+/g) ?? []).map((term) => {
+    const [, name, sign, number, percent] = term.match(TERM) ?? [];
+    if (SCORES.includes(name)) {
+      const bound = Number(number) / (percent ? 100 : 1);
+      return (row) => row[name] !== null && COMPARE[sign](row[name], bound);
+    }
+    const word = term.replaceAll('"', "").toLowerCase();
+    return (row) => searchable(row).includes(word);
+  });
+  return (row) => tests.every((test) => test(row));
+}
+
+function searchable(row) {
+  row.text ??= [...row.top.map(textOf), row.snippet ? row.snippet[0].map(textOf).join("") : ""].join("\n").toLowerCase();
+  return row.text;
+}
+
+/** Columns as loaded → one object a feature. */
+function rowsOf(columns) {
+  const names = [...SCORES, "top", "snippet"];
+  return columns.feature.map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+}
+
+function bar(share) {
+  return (cell) => {
+    const value = cell.getValue();
+    const node = make("span", { class: "value" }, share.text(value));
+    if (value !== null) node.style.setProperty("--fill", `${100 * Math.max(0, Math.min(1, share.of(value)))}%`);
+    return node;
+  };
+}
+
+function tableColumns(rows) {
+  const plain = (cell) => make("span", { class: "number" }, say(cell.getValue()));
+  const lowest = Math.log(1 / rows);
+  const density = bar({ text: sayShare, of: (value) => (value > 0 ? 1 - Math.log(value) / lowest : 0) });
+  const unit = bar({ text: (value) => (value === null ? "–" : value.toFixed(2)), of: (value) => value });
+  const score = (title, field, formatter, width, rest) => ({
+    title, field, formatter, width, hozAlign: "right", headerHozAlign: "right", sorter: nullsLast, headerSortStartingDir: "desc", ...rest,
+  });
+  return [
+    score("Feature", "feature", (cell) => make("span", { class: "id" }, String(cell.getValue())), 86, { headerSortStartingDir: "asc", responsive: 0 }),
+    { title: "Top tokens", field: "top", formatter: topTokens, width: 168, headerSort: false, responsive: 2, cssClass: "tops" },
+    { title: "Strongest context", field: "snippet", formatter: snippet, minWidth: 210, widthGrow: 1, headerSort: false, responsive: 0, cssClass: "context" },
+    score("Density", "density", density, 94, { responsive: 1 }),
+    score("Token R²", "r2", unit, 94, { responsive: 1 }),
+    score("Entropy", "entropy", plain, 82, { responsive: 4, headerTooltip: "bits" }),
+    score("Purity", "purity", unit, 82, { responsive: 3 }),
+    score("Max", "max", plain, 78, { responsive: 3 }),
+  ];
+}
+
+/** Tabulator sorter: undefined scores stand last in both directions. */
+function nullsLast(a, b, _rowA, _rowB, _column, direction) {
+  if (a === null || b === null) return (a === null) - (b === null) === 0 ? 0 : ((a === null) - (b === null)) * (direction === "asc" ? 1 : -1);
+  return a - b;
+}
+
+function topTokens(cell) {
+  return make("span", { class: "chips" }, ...cell.getValue().map(chip));
+}
+
+function snippet(cell) {
+  const value = cell.getValue();
+  if (value === null) return make("span", { class: "never" }, "never fires");
+  const [tokens, peak] = value;
+  return aligned(tokens, peak, (i) => (i === peak ? 1 : 0), 1);
+}
+
+function buildTable(node, rows, handlers) {
+  const table = new Tabulator(node, {
+    index: "feature", height: "100%", layout: "fitColumns", responsiveLayout: "hide", columnDefaults: { resizable: false, vertAlign: "middle" },
+    columns: tableColumns(rows), placeholder: "No feature passes this filter.", rowHeight: 34, selectableRows: 1, selectableRowsCheck: () => false,
+    rowFormatter: (row) => row.getElement().classList.toggle("dead", row.getData().count === 0),
+  });
+  table.on("rowClick", (_event, row) => handlers.open(row.getData().feature));
+  table.on("dataFiltered", (_filters, found) => handlers.filtered(found.length));
+  return new Promise((resolve) => table.on("tableBuilt", () => resolve(table)));
+}

@@ -1,0 +1,70 @@
+"""The tables of a report folder, as docs/reference/report-format.md defines them, read one dictionary at a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import Damaged, Mismatch, Missing
+
+FORMAT = "actpipe-report"
+VERSION = 1
+
+Row = dict[str, Any]  # one row of a table: column → value, null as None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportTables:
+    folder: Path
+    summary: dict[str, Any]
+    members: list[Row]
+    vocabulary: list[str]
+
+    @classmethod
+    def open(cls, folder: Path) -> ReportTables:
+        summary = _json(folder, "summary.json")
+        _check_version(summary, folder)
+        return cls(
+            folder=folder,
+            summary=summary,
+            members=pq.read_table(_existing(folder, "parquet/members.parquet")).to_pylist(),
+            vocabulary=_json(folder, str(summary.get("vocabulary", "vocabulary.json"))),
+        )
+
+    def of_member(self, table: str, member: str, columns: list[str] | None = None) -> pa.Table:
+        """Rows of one dictionary, in the order of the file; only these are held in memory."""
+        path = _existing(self.folder, f"parquet/{table}.parquet")
+        return pq.read_table(path, columns=columns, filters=[("member", "=", member)])
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise Missing(
+            f"{folder} has no {name}, so there is no report to write; run `actpipe analyze` to make its tables."
+        )
+    return path
+
+
+def _json(folder: Path, name: str) -> Any:
+    path = _existing(folder, name)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(
+            f"{path} is not readable JSON ({error}); run `actpipe analyze --overwrite` to rebuild it."
+        ) from error
+
+
+def _check_version(summary: dict[str, Any], folder: Path) -> None:
+    found = (summary.get("format"), summary.get("version"))
+    if found != (FORMAT, VERSION):
+        raise Mismatch(
+            f"{folder / 'summary.json'} says format {found[0]!r} version {found[1]!r}, and this actpipe reads "
+            f"{FORMAT!r} version {VERSION}; rebuild it with `actpipe analyze --overwrite`."
+        )
