@@ -1,4 +1,4 @@
-"""Synthetic tables of docs/reference/report-format.md: planted features over English text, scored by the formulas there."""
+"""Synthetic tables of docs/reference/report-format.md: planted features over English text, scored as written there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LISTS = {
     "tokens": I32,
     "bins": pa.list_(pa.int64()),
 }
-LISTS |= {name: F32 for name in ("top_token_share", "top_logits", "bottom_logits", "activations")}
+LISTS |= dict.fromkeys(("top_token_share", "top_logits", "bottom_logits", "activations"), F32)
 
 
 class Corpus:
@@ -312,8 +312,6 @@ def _summary(corpus: Corpus, tables: dict[str, list[dict[str, Any]]]) -> dict[st
         "vocabulary": "vocabulary.json",
         "controls": {"per_member": 64, "members": quantiles},
         "undefined": {"units": {"token_r2": len(tables["units"]) - alive}, "controls": {"token_r2": 0}},
-        "notes": [
-            f"{len(tables['units']) - alive} of {len(tables['units'])} features never fired: they have no token scores and no contexts."
-        ],
+        "notes": ["Features that never fired have no token scores and no contexts."],
         "inputs": "0" * 64,
     }

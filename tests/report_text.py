@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 SENTENCES = """
-The film opens on a quiet harbour town where nothing has happened for twenty years, and the camera is in no hurry to change that.
+The film opens on a quiet harbour town where nothing has happened for twenty years, and the camera is in no hurry.
 I expected a thriller and got something closer to a letter from an old friend, which is not a complaint.
 She plays the detective as a woman who has stopped being surprised, and it is the best performance of her career.
 Unfortunately the script does not trust its actors, so everything that a glance could have said is said again out loud.

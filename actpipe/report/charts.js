@@ -35,7 +35,7 @@ async function draw(node, specification, datasets) {
   views.get(node)?.finalize();
   const options = {
     // The interpreter evaluates expressions without eval, which the page's security policy forbids.
-    ast: true, actions: false, renderer: "canvas", config: theme(), defaultStyle: false,
+    ast: true, actions: false, renderer: "canvas", logLevel: vega.Error, config: theme(), defaultStyle: false,
     tooltip: { disableDefaultStyle: true, id: "tooltip", offsetX: 12, offsetY: 12 },
   };
   const { view } = await vegaEmbed(node, { ...structuredClone(specification), datasets }, options);

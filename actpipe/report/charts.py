@@ -43,7 +43,7 @@ def sweep(score: str, title: str) -> dict[str, Any]:
     base = alt.Chart(alt.NamedData(name="rows")).transform_filter(f"isValid(datum.l0) && isValid(datum.{score})")
     line = base.mark_line(style="series").encode(x=x, y=y, detail="series:N", order="l0:Q")
     is_chosen = "datum.member === chosen"
-    point = base.mark_point(style="member").encode(
+    point = base.mark_point(style="member", filled=True).encode(
         x=x,
         y=y,
         shape=alt.Shape("series:N", legend=None),
@@ -73,7 +73,7 @@ def distribution(title: str, *, log: bool = False) -> dict[str, Any]:
     ]
     bars = base.transform_filter("datum.group === 'trained'").mark_bar(style="trained")
     layers: list[alt.Chart] = [bars.encode(x=x, x2="high:Q", y=y, tooltip=tooltip)]
-    for control, dash in CONTROLS.items():
+    for control, dash in () if log else CONTROLS.items():
         line = base.transform_filter(f"datum.group === '{control}'")
         line = line.mark_line(style=control, interpolate="step-after", strokeDash=dash)
         layers.append(line.encode(x=alt.X("low:Q", scale=scale), y=y))
@@ -135,7 +135,7 @@ def activations() -> dict[str, Any]:
     return _finished(alt.layer(bars, ticks), height=120)
 
 
-def _finished(chart: alt.Chart | alt.LayerChart, height: int = HEIGHT) -> dict[str, Any]:
+def _finished(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int = HEIGHT) -> dict[str, Any]:
     sized = chart.properties(
         width="container", height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
     )

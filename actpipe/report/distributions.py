@@ -1,4 +1,4 @@
-"""Histograms for the charts, binned here so that trained features and their controls share edges and the page stays small."""
+"""Histograms for the charts, binned here so that features and controls share edges and the page stays small."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ ENTROPY_STEP = 0.5  # bits
 
 TRAINED = "trained"
 
+Edges = np.ndarray[Any, np.dtype[np.float64]]
 
-def edges(score: str, *, rows: int, distinct_tokens: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+
+def edges(score: str, *, rows: int, distinct_tokens: int) -> Edges:
     """Bin edges for `density` (N rows), `token_r2` and `token_entropy` (V distinct tokens)."""
     if score == "density":
         decades = max(1, math.ceil(math.log10(max(rows, 1))))
-        return np.logspace(-decades, 0, decades * BINS_PER_DECADE + 1)
+        return 10.0 ** np.linspace(-decades, 0, decades * BINS_PER_DECADE + 1)
     if score == "token_r2":
         return np.linspace(R2_LOWEST, 1.0, round((1.0 - R2_LOWEST) / R2_STEP) + 1)
     steps = math.ceil(math.log2(max(distinct_tokens, 2)) / ENTROPY_STEP)
-    return np.arange(steps + 1) * ENTROPY_STEP
+    return np.linspace(0, steps * ENTROPY_STEP, steps + 1)
 
 
-def shares(
-    values: Iterable[float | None], bin_edges: np.ndarray[Any, np.dtype[np.float64]], group: str
-) -> list[dict[str, Any]]:
-    """One record a bin, {group, low, high, share, n}; `share` is of the defined values, outliers count in the end bins."""
+def shares(values: Iterable[float | None], bin_edges: Edges, group: str) -> list[dict[str, Any]]:
+    """One record a bin, {group, low, high, share, n}: `share` of the defined values; outliers are in the end bins."""
     defined = np.array([value for value in values if value is not None and math.isfinite(value)], dtype=np.float64)
     counts, _ = np.histogram(np.clip(defined, bin_edges[0], bin_edges[-1]), bin_edges)
     total = max(int(defined.size), 1)

@@ -221,6 +221,7 @@ async function start() {
   }));
   document.addEventListener("keydown", keys);
   window.addEventListener("hashchange", route);
+  if (location.hash.includes("/")) $("features").scrollIntoView({ behavior: "instant" });
   await route();
   document.documentElement.dataset.ready = "true";
 }

@@ -8,7 +8,8 @@ from typing import Any
 
 import jinja2
 
-from ..files import write_bytes
+from actpipe.files import write_bytes
+
 from .charts import specifications
 from .distributions import TRAINED, edges, shares
 from .naming import Names, name_members
@@ -24,10 +25,9 @@ CONTROLS = ("random_directions", "shuffled_tokens")
 
 # What the page says of each dictionary beside its names; columns of members.parquet.
 MEMBER_NUMBERS = (
-    "width units l1 k seed l0 fvu dead delta_ce loss_recovered analysed_l0 alive_units dead_units dense_units token_units "
-    "median_token_r2 median_token_entropy median_purity median_density random_token_r2 random_token_entropy "
-    "shuffled_token_r2 shuffled_token_entropy"
-).split()
+    *("width", "units", "l1", "k", "seed", "l0", "fvu", "dead", "delta_ce", "loss_recovered", "analysed_l0"),
+    *("alive_units", "dead_units", "dense_units", "token_units"),
+)
 
 
 def write_page(out: Path) -> Path:

@@ -127,7 +127,7 @@ function contextItem([document_, sequence, position, peak, tokens, active], most
   const place = `document ${document_}, sequence ${sequence}, position ${position}`;
   const value = make("span", { class: "amount", title: place }, say(activationAt(peak)));
   const body = mode === "lines" ? aligned(tokens, peak, activationAt, most) : make("p");
-  if (mode !== "lines") tokens.forEach((token, i) => body.append(running(token, activationAt(i), most)));
+  if (mode !== "lines") tokens.forEach((token, i) => body.append(running(token, activationAt(i), most, i === 0)));
   if (mode !== "lines") body.children[peak]?.classList.add("peak-token");
   const spans = body.querySelectorAll(".token");
   spans.forEach((span, i) => { span.dataset.tip = activationAt(i) ? `${say(activationAt(i))}` : "0"; });

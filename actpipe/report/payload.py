@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .tables import ReportTables, Row
+from .tables import Row
 
 SHARD_UNITS = 64  # features a script; about 200 kB at 16 windows of 32 tokens
 SNIPPET_BEFORE, SNIPPET_AFTER = 14, 8  # tokens around the peak of the strongest context, shown in the table

@@ -81,7 +81,7 @@ function snippet(cell) {
 
 function buildTable(node, rows, handlers) {
   const table = new Tabulator(node, {
-    index: "feature", height: "100%", layout: "fitColumns", responsiveLayout: "hide", columnDefaults: { resizable: false, vertAlign: "middle" },
+    index: "feature", height: "min(72vh, 46rem)", layout: "fitColumns", responsiveLayout: "hide", columnDefaults: { resizable: false, vertAlign: "middle" },
     columns: tableColumns(rows), placeholder: "No feature passes this filter.", rowHeight: 34, selectableRows: 1, selectableRowsCheck: () => false,
     rowFormatter: (row) => row.getElement().classList.toggle("dead", row.getData().count === 0),
   });

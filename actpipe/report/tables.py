@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import Damaged, Mismatch, Missing
+from actpipe.errors import Damaged, Mismatch, Missing
 
 FORMAT = "actpipe-report"
 VERSION = 1

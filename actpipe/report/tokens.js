@@ -43,8 +43,9 @@ function chip(token) {
 }
 
 /** A token inside running text, with heat for `activation` as a share of `most`. */
-function running(token, activation, most) {
-  const node = appendVisible(make("bdi", { class: "token" }), textOf(token));
+function running(token, activation, most, first = false) {
+  const text = textOf(token);
+  const node = appendVisible(make("bdi", { class: "token" }), first ? text.replace(/^ (?=.)/, "") : text);
   if (activation > 0) {
     node.classList.add("hot");
     node.style.setProperty("--heat-share", `${Math.round(8 + 92 * Math.min(1, activation / most))}%`);
