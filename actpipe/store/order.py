@@ -165,9 +165,10 @@ class Sorter:
     def push(self, keys: Integers, slots: Integers, rows: Integers) -> None:
         if not len(keys):
             return
-        by_key = np.argsort(keys, kind="stable")
-        keys, slots, rows = keys[by_key], slots[by_key], rows[by_key]
         buckets = keys >> self._shift
+        # Sixteen bits are enough (a block touches some 64 buckets) and are sorted by radix.
+        by_bucket = np.argsort((buckets - buckets.min()).astype(np.uint16), kind="stable")
+        keys, slots, rows, buckets = keys[by_bucket], slots[by_bucket], rows[by_bucket], buckets[by_bucket]
         edges = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(keys)]
         for low, high in pairwise(edges):
             piece = keys[low:high], slots[low:high], rows[low:high]

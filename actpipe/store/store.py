@@ -22,13 +22,14 @@ from .dtypes import TORCH, empty
 from .layout import StoreLayout
 from .metadata import differences, layout_of, read_root, read_text_array
 from .order import Order
-from .shards import damage, read_chunks, write_shard
+from .reading import read_rows
+from .shards import Shards, damage, write_shard
 from .splits import held_out_rows
 from .statistics import Statistics, merge, slab_statistics
 
 
 class Store:
-    """One store on disk. Holds no open file, so it may be copied to other processes by its path."""
+    """One store on disk. Pickles as its path, so that it can be sent to other processes."""
 
     def __init__(self, path: Path, attribute: Mapping[str, Any]) -> None:
         self.path = path
@@ -36,6 +37,10 @@ class Store:
         self.config: dict[str, Any] = dict(attribute["config"])
         self.fingerprint: str = attribute["fingerprint"]
         self._committed: frozenset[int] = frozenset()
+        self._shards = Shards(path, self.layout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store.open, (self.path,)
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -140,6 +145,7 @@ class Store:
         """Take a slab away from readers, so that the next harvest writes it again."""
         withdraw_commit(self.path, self.layout, slab)
         self._committed -= {slab}
+        self._shards.forget()
 
     def write_slab(self, slab: int, rows: Mapping[str, torch.Tensor], *, worker: int = 0) -> None:
         """Store the rows [n, width] of every hook for one slab, durably, and commit it.
@@ -158,6 +164,7 @@ class Store:
         for hook, values in statistics.items():
             write_checked(self.path / self.layout.statistics_path(hook, slab), values)
         write_commit(self.path, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
+        self._shards.forget()
 
     def _has_files(self, slab: int) -> bool:
         for hook, width in self.hooks.items():
@@ -188,25 +195,11 @@ class Store:
         if not 0 <= start <= stop <= self.rows:
             raise Misuse(f"Rows {start} to {stop} are outside the store; it has rows 0 to {self.rows}.")
         self._require_committed(start, stop)
-        width, chunk_rows = self.hooks[hook], self.layout.hooks[hook].chunk_rows
         if out is None:
-            out = empty(stop - start, width, self.dtype)
-        elif out.shape != (stop - start, width) or out.dtype != TORCH[self.dtype] or not out.is_contiguous():
-            raise Misuse(f"`out` must be a contiguous {self.dtype} tensor of shape {(stop - start, width)}.")
-        row = start
-        while row < stop:
-            chunk, inside = divmod(row, chunk_rows)
-            slab_end = (row // self.layout.slab_rows + 1) * self.layout.slab_rows
-            whole = (min(stop, slab_end) - row) // chunk_rows if inside == 0 else 0
-            if whole:
-                count = whole * chunk_rows
-                read_chunks(self.path, self.layout, hook, chunk, out[row - start : row - start + count])
-            else:
-                scratch = empty(chunk_rows, width, self.dtype)
-                read_chunks(self.path, self.layout, hook, chunk, scratch)
-                count = min(chunk_rows - inside, stop - row)
-                out[row - start : row - start + count] = scratch[inside : inside + count]
-            row += count
+            out = empty(stop - start, self.hooks[hook], self.dtype)
+        elif out.shape != (stop - start, self.hooks[hook]) or out.dtype != TORCH[self.dtype] or not out.is_contiguous():
+            raise Misuse(f"`out` must be a contiguous {self.dtype} tensor of shape {(stop - start, self.hooks[hook])}.")
+        read_rows(self._shards, self.layout, hook, start, out)
         return out
 
     def read_rows(self, hook: str, rows: Any) -> torch.Tensor:

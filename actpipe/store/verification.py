@@ -17,7 +17,7 @@ from .checksums import crc32c, read_checked
 from .commit import read_commit
 from .layout import StoreLayout
 from .metadata import read_text_array
-from .shards import open_shard, shard_index
+from .shards import shard_index
 
 if TYPE_CHECKING:
     from .store import Store
@@ -90,15 +90,14 @@ def _check_shard(path: Path, layout: StoreLayout, hook: str, slab: int) -> tuple
     """Stored checksums of the chunks, and what is wrong."""
     each, present = layout.hooks[hook], layout.chunks_present(hook, slab)
     checksums = np.zeros(present, "<u4")
-    try:
-        file = open_shard(path, layout, hook, slab)
-    except Damaged:
+    target = path / layout.shard_path(hook, slab)
+    if not target.exists():
         return checksums, [_finding("its shard file is missing", slab=slab, hook=hook)]
-    with file:
-        size, expected = os.fstat(file.fileno()).st_size, layout.shard_bytes(hook, slab)
-        if size != expected:
-            problem = f"its shard file has {size} bytes instead of {expected}"
-            return checksums, [_finding(problem, slab=slab, hook=hook)]
+    size, expected = target.stat().st_size, layout.shard_bytes(hook, slab)
+    if size != expected:
+        problem = f"its shard file has {size} bytes instead of {expected}"
+        return checksums, [_finding(problem, slab=slab, hook=hook)]
+    with open(target, "rb", buffering=0) as file:
         found = []
         values = np.empty(each.chunk_bytes, np.uint8)
         for chunk in range(present):
