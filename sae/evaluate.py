@@ -31,8 +31,8 @@ def evaluate(dictionaries: Sequence[Dictionary], batches: Iterable[Tensor]) -> l
     """One result per dictionary; each batch of rows [B, d], in model units, is read once for all of them."""
     spread = _Spread()
     sums = [_Sums(dictionary) for dictionary in dictionaries]
-    with torch.inference_mode():
-        for x in batches:
+    for x in batches:  # outside inference mode: the source of the batches may reuse its tensors
+        with torch.inference_mode():
             rows = x.double()
             spread.add(rows)
             for one in sums:

@@ -1,0 +1,60 @@
+"""`--l1-sweep`: the grid of L1 weights, as typed or derived from the store."""
+
+from __future__ import annotations
+
+import math
+
+from actpipe.errors import Misuse
+
+DERIVED = "auto"
+DERIVED_MEMBERS = 6
+# A feature that fires on one of L0 equal terms of a row of length √d contributes √(d / L0), and the penalty l1 removes
+# it once l1 / 2 exceeds that. Trained dictionaries land at about this fraction of the bound.
+# Measured on SmolLM2, docs/log.md; not tuned further.
+L1_PER_AMPLITUDE = 1.0
+DENSEST_L0, SPARSEST_L0 = 200.0, 10.0
+
+
+def parse_l1_sweep(text: str) -> tuple[float, ...] | None:
+    """`1e-2:10:8` (logarithmic), `1,2,5` (a list), or None for `auto`: to be derived from the store."""
+    if text == DERIVED:
+        return None
+    values = _range(text) if ":" in text else tuple(_number(part, text) for part in text.split(","))
+    if len(set(values)) < len(values):
+        raise Misuse(f"--l1-sweep {text} names the same value twice; two members would be identical.")
+    return values
+
+
+def derived_grid(width: int, members: int = DERIVED_MEMBERS) -> tuple[float, ...]:
+    """Weights that aim at L0 from 200 down to 10 on rows of `width` numbers, scaled to E‖x‖² = width."""
+    low, high = (L1_PER_AMPLITUDE * math.sqrt(width / l0) for l0 in (min(DENSEST_L0, width / 2), SPARSEST_L0))
+    return tuple(float(f"{value:.3g}") for value in _geometric(low, high, members))
+
+
+def _range(text: str) -> tuple[float, ...]:
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise Misuse(f"--l1-sweep {text} is not LOW:HIGH:COUNT, for example 0.5:10:8.")
+    low, high = _number(parts[0], text), _number(parts[1], text)
+    if not parts[2].isdecimal() or int(parts[2]) < 1:
+        raise Misuse(f"--l1-sweep {text}: {parts[2]!r} is not a number of members; write LOW:HIGH:COUNT.")
+    count = int(parts[2])
+    if not 0 < low <= high:
+        raise Misuse(f"--l1-sweep {text}: a logarithmic grid needs 0 < LOW ≤ HIGH; give zero in a list, as in 0,1,2.")
+    return tuple(float(f"{value:.6g}") for value in _geometric(low, high, count))
+
+
+def _geometric(low: float, high: float, count: int) -> list[float]:
+    return [low * (high / low) ** (i / (count - 1)) for i in range(count)] if count > 1 else [low]
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value >= 0 and math.isfinite(value)):
+        raise Misuse(
+            f"--l1-sweep {whole}: {text.strip()!r} is not a number from 0 up. Write LOW:HIGH:COUNT or a list A,B,C."
+        )
+    return value

@@ -1,0 +1,129 @@
+"""The run folder (docs/reference/run-format.md): what it says, and whether it may be continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import actpipe
+from actpipe.errors import Damaged, Mismatch, Missing, Misuse
+from actpipe.files import write_json, write_lines
+from actpipe.store import Store
+from actpipe.store.metadata import differences
+
+FORMAT, RESULTS_FORMAT, VERSION = "actpipe-run", "actpipe-results", 1
+
+
+class RunFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def begin(cls, path: Path, store: Store, config: dict[str, Any], *, overwrite: bool) -> RunFolder:
+        """The folder for this run: a new one, or the one that the same store and configuration began."""
+        if overwrite:
+            cls._remove(path)
+        run = cls(path)
+        if not run._file.exists():
+            if path.exists() and any(path.iterdir()):
+                raise Misuse(f"{path} is not empty and holds no run. Give --out another place.")
+            write_json(run._file, _description(path, store, config))
+            return run
+        described = run.description()
+        unlike = differences(described["config"], config)
+        if described["store"]["fingerprint"] != store.fingerprint:
+            unlike.insert(0, f"it was trained on another store ({described['store']['path']})")
+        if unlike:
+            raise Mismatch(
+                f"{path} holds another run: {'; '.join(unlike[:3])}. "
+                "Give --out another place, the same options again, or --overwrite to start anew."
+            )
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A complete run."""
+        run = cls(path)
+        if not run._file.exists():
+            raise Missing(f"There is no training run at {path}; run `actpipe train-sae` first, or name another place.")
+        run.description()
+        if not run.is_complete:
+            raise Missing(f"The run at {path} is not finished; run the same `actpipe train-sae` again to finish it.")
+        return run
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        if path.exists():
+            RunFolder(path).description()  # refuses what is not a run, so that --overwrite removes nothing else
+            shutil.rmtree(path)
+
+    @property
+    def _file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def _results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def is_complete(self) -> bool:
+        return self._results.exists()
+
+    def description(self) -> dict[str, Any]:
+        if not self._file.exists():
+            raise Misuse(f"{self.path} holds no run of actpipe, so it is left alone.")
+        described = _read(self._file)
+        if (described.get("format"), described.get("version")) != (FORMAT, VERSION):
+            raise Mismatch(
+                f"{self._file} is {described.get('format')} version {described.get('version')}; "
+                f"this actpipe reads {FORMAT} version {VERSION}."
+            )
+        return described
+
+    def results(self) -> list[dict[str, Any]]:
+        members: list[dict[str, Any]] = _read(self._results)["members"]
+        return members
+
+    def write_results(self, members: list[dict[str, Any]]) -> None:
+        write_json(self._results, {"format": RESULTS_FORMAT, "version": VERSION, "members": members})
+        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)  # nothing is left to continue
+
+    def checkpoint(self, group: str) -> Path:
+        return self.path / "checkpoint" / f"{group}.safetensors"
+
+    def member(self, name: str) -> Path:
+        return self.path / "members" / name
+
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
+        write_lines(self.path / "metrics.jsonl", lines)
+
+
+def _description(path: Path, store: Store, config: dict[str, Any]) -> dict[str, Any]:
+    absolute = store.path.absolute()
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "store": {
+            "path": str(absolute),
+            "relative": os.path.relpath(absolute, path.absolute()),
+            "fingerprint": store.fingerprint,
+        },
+        "config": config,
+        "actpipe": actpipe.__version__,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise Damaged(f"{path} is not JSON ({error}). Train again with --overwrite.") from None
+    return value

@@ -1,0 +1,47 @@
+"""`actpipe harvest`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from actpipe.harvest.config import HarvestConfig
+
+from .options import options_of, shared
+
+EXAMPLES = """
+\b
+Examples:
+  actpipe harvest
+  actpipe harvest --tokens 1M --hook 'blocks.*.hook_resid_post'
+  actpipe harvest --model EleutherAI/pythia-70m-deduped --dataset NeelNanda/pile-10k \\
+                  --hook blocks.2.hook_resid_post --hook blocks.2.mlp.hook_post
+  actpipe harvest --model ./my-model --dataset notes.txt --out notes.zarr
+"""
+
+
+@click.command("harvest", epilog=EXAMPLES)
+@options_of(HarvestConfig)
+@shared
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
+    """Run a model over a text and store its activations as ./actpipe-out/store.zarr.
+
+    Running the same command again continues a harvest that was stopped, and does nothing when it is complete.
+    """
+    from dataclasses import asdict
+
+    from actpipe.harvest.stage import harvest
+    from actpipe.quantities import readable_bytes, readable_count
+
+    from .progress import progress_for
+
+    result = harvest(HarvestConfig(**options), progress_for(quiet=quiet))
+    if as_json:
+        click.echo(json.dumps(asdict(result)))
+        return
+    speed = f" at {result.tokens_per_second:,.0f} tokens/s" if result.tokens_per_second else ""
+    click.echo(f"{result.out}: {readable_count(result.rows)} tokens, {readable_bytes(result.bytes)}{speed}")
+    for hook, width in result.hooks.items():
+        click.echo(f"  {hook}  {width} wide")

@@ -1,0 +1,120 @@
+"""`actpipe info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from actpipe.errors import Missing
+from actpipe.places import STORE
+
+from .options import shared
+
+EXAMPLES = """
+\b
+Examples:
+  actpipe info                                   the store of the last harvest
+  actpipe info actpipe-out/sae                   a training run
+  actpipe info smollm2                           the hooks of a model
+  actpipe info EleutherAI/pythia-70m-deduped --json
+"""
+
+
+@click.command("info", epilog=EXAMPLES)
+@click.argument("subject", default=str(STORE))
+@shared
+def command(subject: str, as_json: bool, quiet: bool) -> None:
+    """Describe SUBJECT: a store, a training run, a dictionary, or a model and its hooks."""
+    described = _describe(subject)
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    for line in _lines(described):
+        click.echo(line)
+
+
+def _describe(subject: str) -> dict[str, Any]:
+    path = Path(subject)
+    if (path / "zarr.json").exists():
+        return _store(path)
+    if (path / "run.json").exists():
+        return _run(path)
+    if (path / "dictionary.safetensors").exists():
+        return _dictionary(path)
+    if path == STORE:
+        raise Missing(f"There is no store at {STORE}; run `actpipe harvest` first, or name what to describe.")
+    return _model(subject)
+
+
+def _store(path: Path) -> dict[str, Any]:
+    from actpipe.store import Store
+
+    store = Store.open(path)
+    return {
+        "store": str(path),
+        "rows": store.rows,
+        "counted_rows": int(store.mask.sum()),
+        "documents": int(store.doc.max()) + 1,
+        "context": store.context,
+        "hooks": store.hooks,
+        "dtype": store.dtype,
+        "bytes": store.bytes,
+        "slabs": f"{len(store.committed)} of {store.n_slabs}",
+        "complete": store.is_complete,
+        "fingerprint": store.fingerprint,
+        "config": store.config,
+    }
+
+
+def _run(path: Path) -> dict[str, Any]:
+    from actpipe.training.run_folder import RunFolder
+
+    run = RunFolder(path)
+    described = run.description()
+    members = run.results() if run.is_complete else []
+    return {
+        "run": str(path),
+        "complete": run.is_complete,
+        "store": described["store"],
+        "config": described["config"],
+        "members": members,
+    }
+
+
+def _dictionary(path: Path) -> dict[str, Any]:
+    import sae
+
+    return {"dictionary": str(path), **sae.load(path).config}
+
+
+def _model(name: str) -> dict[str, Any]:
+    from actpipe.harvest.model import load_config, load_tokenizer
+    from actpipe.harvest.sites import default_hooks, known_hooks
+
+    config = load_config(name)
+    known = known_hooks(config, load_tokenizer(name))
+    return {
+        "model": name,
+        "type": config.model_type,
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "vocabulary": config.vocab_size,
+        "default_hooks": list(default_hooks(config)),
+        "hooks": {hook: f"{side} of {path}" for hook, (path, side) in known.items()},
+    }
+
+
+def _lines(value: dict[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{indent}{key}", *_lines(item, indent + "  ")]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            for entry in item:
+                lines += [f"{indent}{key}", *_lines(entry, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {item}")
+    return lines

@@ -1,0 +1,96 @@
+"""Configuration dataclasses → click options: each `Annotated` field is a flag, its annotation the help."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import click
+
+from actpipe.errors import Misuse
+from actpipe.quantities import parse_count
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+# Fields that count tokens take 500k and 1e6; other whole numbers are written out.
+COUNTS = frozenset({"tokens"})
+
+
+class Count(click.ParamType):
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_count(value)
+        except Misuse as error:
+            self.fail(str(error), param, ctx)
+
+
+class Numbers(click.ParamType):
+    """`2,4,8` → (2, 4, 8)."""
+
+    name = "A,B,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 2,4,8.", param, ctx)
+
+
+def options_of(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Add one option for each annotated field of a configuration dataclass."""
+    hints = typing.get_type_hints(config, include_extras=True)
+
+    def add(command: Command) -> Command:
+        for field in reversed(dataclasses.fields(config)):
+            if field.name not in without and typing.get_origin(hints[field.name]) is Annotated:
+                command = _option(field, hints[field.name])(command)
+        return command
+
+    return add
+
+
+def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+    kind, text = typing.get_args(hint)
+    kind = _without_none(kind)
+    flag = "--" + field.name.replace("_", "-")
+    if kind is bool:
+        names = f"{flag}/--no-{flag[2:]}" if field.default else flag
+        return click.option(names, field.name, default=field.default, help=text)
+    if kind == tuple[str, ...]:
+        return click.option(flag, field.name, multiple=True, metavar="NAME", help=text)
+    show = field.default is not None
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    return click.option(flag, field.name, type=_click_type(field.name, kind), default=default, show_default=show, help=text)
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(kind) if part is not type(None))
+    return kind
+
+
+def _click_type(name: str, kind: Any) -> Any:
+    if name in COUNTS:
+        return Count()
+    if typing.get_origin(kind) is Literal:
+        return click.Choice(typing.get_args(kind))
+    if kind == tuple[int, ...]:
+        return Numbers()
+    if kind is Path:
+        return click.Path(path_type=Path)
+    return kind
+
+
+def shared(command: Command) -> Command:
+    """What every command takes."""
+    command = click.option("--quiet", "-q", is_flag=True, help="No progress and no messages on stderr.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
