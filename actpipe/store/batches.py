@@ -32,8 +32,7 @@ class Batch(NamedTuple):
 
 def default_pool_rows(row_bytes: int) -> int:
     """A million rows or 2 GiB of them. Never a function of the machine: the order depends on it."""
-    return max(min(PIECE_ROWS = 256
-POOL_ROWS, POOL_BYTES // row_bytes), 1)
+    return max(min(POOL_ROWS, POOL_BYTES // row_bytes), 1)
 
 
 class Pool:
@@ -76,7 +75,7 @@ class Pool:
         self._items[slots] = staged
 
     def take(self, slots: Integers, out: torch.Tensor) -> None:
-        """Copy slots into `out` [len(slots), width], converted; piece by piece, so that the raw rows stay in the cache."""
+        """Copy slots into `out` [n, width], converted; piece by piece, so that the raw rows stay in the cache."""
         for start in range(0, len(slots), PIECE_ROWS):
             piece = slots[start : start + PIECE_ROWS]
             raw = self._piece[: len(piece)]
