@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 COUNTS = frozenset({"tokens"})
 
 
-class Count(click.ParamType):
+class Count(click.ParamType[int]):
     name = "N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -31,7 +31,7 @@ class Count(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[tuple[int, ...]]):
     """`2,4,8` → (2, 4, 8)."""
 
     name = "A,B,…"
@@ -64,12 +64,14 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Com
     flag = "--" + field.name.replace("_", "-")
     if kind is bool:
         names = f"{flag}/--no-{flag[2:]}" if field.default else flag
-        return click.option(names, field.name, default=field.default, help=text)
+        return click.option(names, field.name, is_flag=True, default=field.default, help=text)
     if kind == tuple[str, ...]:
         return click.option(flag, field.name, multiple=True, metavar="NAME", help=text)
     show = field.default is not None
     default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    return click.option(flag, field.name, type=_click_type(field.name, kind), default=default, show_default=show, help=text)
+    return click.option(
+        flag, field.name, type=_click_type(field.name, kind), default=default, show_default=show, help=text
+    )
 
 
 def _without_none(kind: Any) -> Any:

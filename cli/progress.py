@@ -44,7 +44,9 @@ class Terminal:
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Drawn(*columns, console=self._console, refresh_per_second=4) as drawn:
-            task = drawn.add_task(title, total=total, completed=done, visible=False, note="", unit=unit, before=done)
+            task = drawn.add_task(
+                title, total=total, completed=int(done), visible=False, note="", unit=unit, before=done
+            )
             yield DrawnBar(drawn, drawn.tasks[task])
 
 

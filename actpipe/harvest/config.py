@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from actpipe.errors import Misuse
-from actpipe.harvest.model import ModelDtype
 from actpipe.places import STORE
 
 StoreDtype = Literal["bfloat16", "float16", "float32"]
+ModelDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)

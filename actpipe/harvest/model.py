@@ -6,20 +6,19 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from actpipe.errors import Failure, Missing, Misuse
 from actpipe.harvest import embedded
+from actpipe.harvest.config import ModelDtype
 from actpipe.harvest.quiet import quiet_transformers
 from actpipe.progress import Progress, silent
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
-
-ModelDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

