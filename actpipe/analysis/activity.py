@@ -1,0 +1,55 @@
+"""How often and how strongly each unit fires: counts, power sums, maxima. 48 bytes a unit."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .firings import Firings
+
+
+class Activity:
+    """Over the rows on which a unit fires: count, Σa, Σa², Σa³, Σa⁴ in float64, and the maximum."""
+
+    def __init__(self, n_units: int) -> None:
+        self.rows = 0  # counted rows seen, N
+        self.count = np.zeros(n_units, dtype=np.int64)
+        self.power_sums = np.zeros((4, n_units))  # of a, a², a³, a⁴
+        self.max = np.zeros(n_units, dtype=np.float32)  # 0 for a unit that never fired
+
+    def update(self, batch: Firings) -> None:
+        n_units = len(self.count)
+        self.rows += int(batch.rows.counted.sum())
+        self.count += np.bincount(batch.unit, minlength=n_units)
+        value = batch.value.astype(np.float64)
+        power = np.ones_like(value)
+        for sums in self.power_sums:
+            power *= value
+            sums += np.bincount(batch.unit, weights=power, minlength=n_units)
+        np.maximum.at(self.max, batch.unit, batch.value)
+
+    def merge(self, other: Self) -> None:
+        self.rows += other.rows
+        self.count += other.count
+        self.power_sums += other.power_sums
+        np.maximum(self.max, other.max, out=self.max)
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        return self.count / max(self.rows, 1)
+
+    def moments(self) -> dict[str, NDArray[np.float64]]:
+        """mean, std (population), skew and excess kurtosis over firing rows; NaN where undefined.
+
+        Skew and kurtosis need a spread that float64 power sums can resolve: below a millionth of the mean they are NaN.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            m1, m2, m3, m4 = self.power_sums / self.count
+            variance = np.maximum(m2 - m1**2, 0)
+            std = np.sqrt(variance)
+            spread = np.where(std > 1e-6 * m1, std, np.nan)
+            third = m3 - 3 * m1 * m2 + 2 * m1**3
+            fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+            return {"mean": m1, "std": std, "skew": third / spread**3, "kurtosis": fourth / spread**4 - 3}

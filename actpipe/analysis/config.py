@@ -1,0 +1,25 @@
+"""What `actpipe analyze` can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from actpipe.errors import Misuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzeConfig:
+    run: Annotated[Path, "Folder that `actpipe train-sae` wrote."]
+    out: Annotated[Path, "Folder of the report."]
+    store: Annotated[Path | None, "Store to analyse on; the one the run was trained on when not given."] = None
+    units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
+    seed: Annotated[int, "Draws the features and the controls."] = 0
+    overwrite: Annotated[bool, "Compute again even when nothing changed."] = False
+
+    def __post_init__(self) -> None:
+        if self.units is not None and self.units < 1:
+            raise Misuse(f"--units {self.units} leaves nothing to analyse; give a number of features of at least 1.")
+        if self.seed < 0:
+            raise Misuse(f"--seed {self.seed} is negative; give 0 or a positive whole number.")

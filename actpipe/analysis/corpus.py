@@ -1,0 +1,60 @@
+"""The text of a store as the scores need it: how often each token occurs, and a token at random for each row.
+
+One look at the tokens of the committed slabs, before any activation is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actpipe.store import Store
+
+from .rows import Rows, block
+
+_PIECE = 1 << 20  # rows looked at together
+
+
+class Corpus:
+    def __init__(self, store: Store, slabs: Sequence[int], seed: int) -> None:
+        self.store, self.seed = store, np.uint64(seed)
+        self.ranges = [store.slab_range(slab) for slab in slabs]
+        self.vocabulary = 1 + max(int(store.tokens[a:b].max()) for a, b in self.ranges)  # token ids are below
+        self.token_counts = np.zeros(self.vocabulary, dtype=np.int64)
+        documents: list[NDArray[np.int32]] = []
+        for rows in self.blocks(_PIECE):
+            self.token_counts += np.bincount(rows.tokens[rows.counted], minlength=self.vocabulary)
+            documents.append(np.unique(rows.documents[rows.counted]))
+        self.tokens = int(self.token_counts.sum())  # N
+        self.documents = len(np.unique(np.concatenate(documents)))
+        self.distinct_tokens = int((self.token_counts > 0).sum())  # V
+        self._cumulated = np.cumsum(self.token_counts)
+        self.random_token_counts = np.zeros(self.vocabulary, dtype=np.int64)
+        for rows in self.blocks(_PIECE):
+            drawn = self.random_tokens(rows)[rows.counted]
+            self.random_token_counts += np.bincount(drawn, minlength=self.vocabulary)
+
+    def blocks(self, n_rows: int) -> Iterator[Rows]:
+        """Blocks of whole sequences, at most `n_rows` rows each where a sequence allows it, in order."""
+        store, step = self.store, max(1, n_rows // self.store.context)
+        for first, stop in self.ranges:
+            for start in range(first, stop, step):
+                piece = slice(start, min(start + step, stop))
+                yield block(start * store.context, store.tokens[piece], store.doc[piece], store.mask[piece])
+
+    def random_tokens(self, rows: Rows) -> NDArray[np.int64]:
+        """A token for each row, drawn from the corpus: a function of the seed and the row alone."""
+        number = np.arange(rows.first, rows.first + len(rows.tokens), dtype=np.uint64)
+        draw = _mixed(number + _mixed(self.seed)) % np.uint64(self.tokens)  # bias below tokens / 2^64
+        return np.searchsorted(self._cumulated, draw.astype(np.int64), side="right")
+
+
+def _mixed(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """splitmix64: 64 bits that look random, from a counter."""
+    with np.errstate(over="ignore"):
+        x = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))

@@ -1,0 +1,98 @@
+"""The report folder: built beside its place, renamed into it, so that it is whole or absent.
+
+A stop at any moment leaves the old report, or none for the instant between two renames, never a part of a new one.
+What a killed analysis left has a name ending in `.partial`; the next one removes it, and puts back a report that was
+moved aside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from actpipe.errors import Misuse
+from actpipe.files import sync_folder
+
+PAGE, SUMMARY = "index.html", "summary.json"
+
+
+def summary_of(out: Path) -> dict[str, Any] | None:
+    """Of the whole report at `out`; None where there is none."""
+    try:
+        summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    is_report = isinstance(summary, dict) and str(summary.get("format", "")).startswith("actpipe-report")
+    return summary if is_report else None
+
+
+def refuse_foreign(out: Path) -> None:
+    """Never replace what is not a report."""
+    if out.is_dir() and (summary_of(out) is not None or not any(out.iterdir())):
+        return
+    if out.exists():
+        raise Misuse(f"{out} exists and is not a report, so it is left alone. Give --out another place.")
+
+
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `out` when the block ends without an exception, and nothing otherwise."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(out)
+    new, old = (out.with_name(f"{out.name}.{os.getpid()}.{kind}.partial") for kind in ("new", "old"))
+    try:
+        new.mkdir()
+        yield new
+        _sync(new)
+        if out.exists():
+            os.rename(out, old)
+        os.rename(new, out)
+        sync_folder(out.parent)
+    finally:
+        if old.exists() and not out.exists():
+            os.rename(old, out)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove_stale(out: Path) -> None:
+    """Folders of analyses whose process is gone (or is this one)."""
+    pattern = re.compile(re.escape(out.name) + r"\.(\d+)\.(new|old)\.partial")
+    for path in out.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match and not _is_another_running(int(match[1])):
+            if match[2] == "old" and not out.exists():
+                os.rename(path, out)  # killed between the two renames: the old report is whole
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_another_running(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """To disk before the rename, so that a power cut cannot leave a whole folder of empty files."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(Path(root, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(root))

@@ -1,0 +1,119 @@
+"""dictionaries + store → tables → report: the stage behind `actpipe analyze`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actpipe.errors import ActpipeError
+from actpipe.files import write_json
+from actpipe.progress import Progress, silent
+
+from .config import AnalyzeConfig
+from .folder import PAGE, refuse_foreign, replaced_folder, summary_of
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+    from .hook_analysis import Analysed
+    from .inputs import Inputs
+
+
+def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any]:
+    """Write the report of a run to `config.out`, unless the one there has the same inputs.
+
+    Returns {"out": path, "units": features in the tables, "summary": what summary.json holds}.
+    """
+    from .inputs import digest, open_inputs  # torch, zarr and pyarrow take seconds to import
+
+    refuse_foreign(config.out)
+    inputs = open_inputs(config)
+    key = digest(inputs, config)
+    existing = summary_of(config.out)
+    if existing and not config.overwrite and (config.out / PAGE).exists():
+        if existing.get("inputs") == key:
+            progress.say(f"{config.out} is up to date: the run, the store and the options are those it was made from.")
+            return _result(config.out, existing)
+        progress.say(f"{config.out} was made from other inputs and is made anew.")
+    with replaced_folder(config.out) as folder:
+        summary = _write(folder, inputs, config, key, progress)
+    return _result(config.out, summary)
+
+
+def _result(out: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    return {"out": str(out), "units": summary["counts"]["units"], "summary": summary}
+
+
+def _write(folder: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progress: Progress) -> dict[str, Any]:
+    from actpipe.report import write_report
+
+    from .corpus import Corpus
+    from .hook_analysis import HookAnalysis
+    from .members import member_row, members_table
+    from .summary import Tally, summarize
+
+    corpus = Corpus(inputs.store, inputs.slabs, config.seed)
+    tally, rows, edges = Tally(), [], {}
+    with TableWriters(folder / "parquet") as writers:
+        for hook in inputs.hooks:
+            analysis = HookAnalysis(inputs, hook, corpus, units=config.units, seed=config.seed, progress=progress)
+            edges[hook] = analysis.edges.tolist()
+            for analysed in analysis.run():
+                writers.write(analysed)
+                tally.add(analysed)
+                rows.append(member_row(analysed))
+        writers.write_table("members", members_table(rows))
+    texts, notes = _vocabulary(inputs.model, corpus.vocabulary)
+    write_json(folder / "vocabulary.json", texts)
+    summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
+    write_json(folder / "summary.json", summary)
+    with progress.bar("page", None, "file"):
+        write_report(folder)
+    return summary
+
+
+class TableWriters:
+    """One Parquet file a table, one row group a member."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = ExitStack()
+        self.writers: dict[str, pq.ParquetWriter] = {}
+
+    def __enter__(self) -> TableWriters:
+        import pyarrow.parquet as pq
+
+        from .schemas import COLUMNS, schema
+
+        self.folder.mkdir(parents=True)
+        for name in COLUMNS:
+            writer = pq.ParquetWriter(self.folder / f"{name}.parquet", schema(name), compression="zstd")
+            self.writers[name] = self.stack.enter_context(writer)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.close()
+
+    def write(self, analysed: Analysed) -> None:
+        for name, table in analysed.tables.items():
+            self.write_table(name, table)
+
+    def write_table(self, name: str, table: Any) -> None:
+        self.writers[name].write_table(table)
+
+
+def _vocabulary(model: str | None, at_least: int) -> tuple[list[str], list[str]]:
+    """The text of every token, and notes. Without the tokenizer a token is its number; no score changes."""
+    texts: list[str] = []
+    reason = "the store does not say which model it is from"
+    if model is not None:
+        from actpipe.corpora.token_text import token_texts
+        from actpipe.harvest.model import load_tokenizer
+
+        try:
+            texts = token_texts(load_tokenizer(model))
+        except ActpipeError as error:  # moved since the harvest
+            reason = str(error)
+    notes = [] if texts else [f"Tokens are shown as numbers: {reason.rstrip('.')}."]
+    return texts + [f"⟨{token}⟩" for token in range(len(texts), at_least)], notes
