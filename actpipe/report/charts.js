@@ -13,19 +13,20 @@ function theme() {
   const axis = {
     domainColor: line, gridColor: line, tickColor: line, labelColor: muted, titleColor: muted, titleFontWeight: "normal",
     labelFontSize: 11, titleFontSize: 12, titlePadding: 8, gridOpacity: 0.7, tickSize: 4, domain: false,
+    labelOverlap: "greedy", labelSeparation: 8,
   };
   return {
     background: "transparent", font, view: { stroke: null }, axis, axisX: { grid: false, domain: true }, axisY: { ticks: false },
     style: {
-      trained: { fill: accent, fillOpacity: 0.5, binSpacing: 1 },
-      random_directions: { stroke: colour("random"), strokeWidth: 2 },
-      shuffled_tokens: { stroke: colour("shuffled"), strokeWidth: 2 },
-      series: { stroke: accent, strokeOpacity: 0.45, strokeWidth: 1.5 },
-      member: { stroke: accent, fill: accent, strokeWidth: 1.5, cursor: "pointer" },
-      "member-label": { fill: ink, fontSize: 11, align: "left", dx: 9, dy: -8 },
-      feature: { fill: accent, cursor: "pointer", stroke: null },
-      activation: { fill: heat, fillOpacity: 0.75, binSpacing: 1 },
-      peak: { stroke: ink, strokeOpacity: 0.6, orient: "vertical", size: 7, thickness: 1 },
+      trained: { color: accent, fill: accent, fillOpacity: 0.5, binSpacing: 1 },
+      random_directions: { color: colour("random"), stroke: colour("random"), strokeWidth: 2 },
+      shuffled_tokens: { color: colour("shuffled"), stroke: colour("shuffled"), strokeWidth: 2 },
+      series: { color: accent, stroke: accent, strokeOpacity: 0.45, strokeWidth: 1.5 },
+      member: { color: accent, stroke: accent, fill: accent, strokeWidth: 1.5, cursor: "pointer" },
+      "member-label": { color: ink, fill: ink, fontSize: 11, align: "left", dx: 9, dy: -8 },
+      feature: { color: accent, fill: accent, cursor: "pointer", stroke: null },
+      activation: { color: heat, fill: heat, fillOpacity: 0.75, binSpacing: 1 },
+      peak: { color: ink, stroke: ink, strokeOpacity: 0.6, orient: "vertical", size: 7, thickness: 1 },
     },
   };
 }

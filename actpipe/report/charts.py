@@ -60,7 +60,7 @@ def sweep(score: str, title: str) -> dict[str, Any]:
 def distribution(title: str, *, log: bool = False) -> dict[str, Any]:
     """Share of features by score: bars for the trained features, lines for the controls."""
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(nice=False, zero=False)
-    axis = alt.Axis(format="~%" if log else "~g", tickCount=6, labelOverlap=True)
+    axis = alt.Axis(format="~%" if log else "~g", tickCount=6)
     x = alt.X("low:Q", title=title, scale=scale, axis=axis, bin="binned")
     y = alt.Y("share:Q", title="share of features", axis=alt.Axis(format="~%", tickCount=4), stack=None)
     base = alt.Chart(alt.NamedData(name="rows"))
@@ -91,7 +91,7 @@ def feature_map() -> dict[str, Any]:
                 "density:Q",
                 title="share of tokens on which it fires",
                 scale=alt.Scale(type="log", nice=False, padding=8),
-                axis=alt.Axis(format="~%", tickCount=6, labelOverlap=True),
+                axis=alt.Axis(format="~%", tickCount=6),
             ),
             y=alt.Y("r2:Q", title="token R²", scale=alt.Scale(padding=6)),
             opacity=alt.condition("datum.feature === chosen", alt.value(1), alt.value(0.4)),

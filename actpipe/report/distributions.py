@@ -24,7 +24,8 @@ def edges(score: str, *, rows: int, distinct_tokens: int) -> Edges:
         decades = max(1, math.ceil(math.log10(max(rows, 1))))
         return 10.0 ** np.linspace(-decades, 0, decades * BINS_PER_DECADE + 1)
     if score == "token_r2":
-        return np.linspace(R2_LOWEST, 1.0, round((1.0 - R2_LOWEST) / R2_STEP) + 1)
+        first, last = round(R2_LOWEST / R2_STEP), round(1.0 / R2_STEP)
+        return np.arange(first, last + 1) / round(1.0 / R2_STEP)  # 0 is an edge exactly, as many features score it
     steps = math.ceil(math.log2(max(distinct_tokens, 2)) / ENTROPY_STEP)
     return np.linspace(0, steps * ENTROPY_STEP, steps + 1)
 

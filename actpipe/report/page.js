@@ -113,11 +113,18 @@ async function drawMember() {
   const view = await draw(node, report.specifications.map, { rows });
   view.addEventListener("click", (_event, item) => { if (item?.datum?.feature !== undefined) go(dictionary.member, item.datum.feature); });
   let waiting;
+  let brushed = "";
   view.addSignalListener("brush", (_name, { density, r2 }) => {
     clearTimeout(waiting);
-    if (density && r2) waiting = setTimeout(() => setQuery(`density>${density[0].toPrecision(2)} density<${density[1].toPrecision(2)} r2>${r2[0].toFixed(2)} r2<${r2[1].toFixed(2)}`), 150);
+    if (!density && brushed && $("query").value === brushed) setQuery("");
+    if (density && r2) waiting = setTimeout(() => setQuery(brushed = rangeQuery({ density, r2 })), 150);
   });
   if (open !== null) setParameter(node, "chosen", open);
+}
+
+/** Ranges by score → the filter that says them. */
+function rangeQuery(ranges) {
+  return Object.entries(ranges).map(([name, [low, high]]) => `${name}>${Number(low.toPrecision(2))} ${name}<${Number(high.toPrecision(2))}`).join(" ");
 }
 
 async function openFeature(feature) {

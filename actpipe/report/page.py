@@ -123,7 +123,8 @@ def _shell(tables: ReportTables, names: list[Names]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _readable
+    environment.filters["number"] = _whole
+    environment.filters["fixed"] = _fixed
     environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.1%}"
     members = [{**row, "label": name.label} for row, name in zip(tables.members, names, strict=True)]
     return environment.get_template("page.html").render(
@@ -136,7 +137,9 @@ def _shell(tables: ReportTables, names: list[Names]) -> str:
     )
 
 
-def _readable(value: float | None, digits: int = 3) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}g}"
+def _whole(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")

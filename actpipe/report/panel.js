@@ -3,10 +3,11 @@
 
 const STRIPS = [ // score, title, how to write it, logarithmic
   ["density", "density", sayShare, true],
-  ["r2", "token R²", (value) => (value === null ? "–" : value.toFixed(2)), false, "token_r2"],
+  ["r2", "token R²", sayUnit, false, "token_r2"],
   ["entropy", "token entropy", (value) => (value === null ? "–" : `${value.toFixed(1)} bits`), false, "token_entropy"],
   ["purity", "purity", sayShare, false],
-  ["max", "largest activation", say, true],
+  ["specificity", "specificity", (value) => (value === null ? "–" : `${value.toFixed(1)} bits`), false],
+  ["max", "maximum", say, true],
 ];
 const STRIP_BINS = 28;
 
@@ -18,12 +19,14 @@ function showPanel(node, dictionary, row, detail, handlers) {
     heading(dictionary, row, handlers),
     make("p", { class: "verdict" }, ...verdict(dictionary, row, detail)),
     make("div", { class: "strips" }, ...STRIPS.map((strip) => scoreStrip(dictionary, row, ...strip))),
+    make("p", { class: "how" }, make("span", { class: "key here" }), " this feature among all that fire ",
+      make("span", { class: "key chance" }), " random directions, from their 10th to their 90th percentile"),
   );
   if (row.count === 0) return;
   node.append(
     contexts(detail, most),
     make("div", { class: "lists" }, topList("Heaviest tokens", "share of activation", detail.tokens, sayShare),
-      detail.up && topList("Raises", "logit for one unit", detail.up, say), detail.down && topList("Lowers", "logit for one unit", detail.down, say)),
+      detail.up && topList("Raises", "logit for one unit", detail.up, sayUnit), detail.down && topList("Lowers", "logit for one unit", detail.down, sayUnit)),
     make("h3", {}, "Activations ", make("small", {}, `ticks: the ${detail.examples.length} contexts shown`)),
     chart,
     moments(detail),
@@ -69,7 +72,8 @@ function scoreStrip(dictionary, row, score, title, write, logarithmic, control) 
   const value = row[score];
   const scale = logarithmic ? Math.log : (x) => x;
   const all = (dictionary.sorted[score] ??= dictionary.table.filter((r) => r.count > 0 && r[score] !== null).map((r) => scale(r[score])).sort((a, b) => a - b));
-  const low = score === "purity" || score === "entropy" ? 0 : Math.min(all[0], score === "r2" ? 0 : Infinity);
+  if (all.length === 0) return make("div", { class: "strip" }, make("span", { class: "title" }, title), make("span", { class: "amount" }, "–"));
+  const low = ["purity", "entropy", "specificity"].includes(score) ? 0 : Math.min(all[0], score === "r2" ? 0 : Infinity);
   const high = score === "purity" || score === "r2" ? 1 : all[all.length - 1];
   const at = (x) => `${100 * Math.max(0, Math.min(1, (x - low) / (high - low || 1)))}%`;
   const counts = new Array(STRIP_BINS).fill(0);
@@ -99,7 +103,7 @@ function scoreStrip(dictionary, row, score, title, write, logarithmic, control) 
 
 function topList(title, unit, [tokens, values], write) {
   const largest = Math.max(...values.map(Math.abs), 1e-12);
-  return make("section", {}, make("h3", {}, title, " ", make("small", {}, unit)), make("ol", { class: "top" }, ...tokens.map((token, i) => {
+  return make("section", {}, make("h3", {}, title, make("small", {}, unit)), make("ol", { class: "top" }, ...tokens.map((token, i) => {
     const amount = make("span", { class: "amount" }, write(values[i]));
     const line = make("li", {}, chip(token), amount);
     line.style.setProperty("--fill", `${(100 * Math.abs(values[i])) / largest}%`);
@@ -137,6 +141,7 @@ function contextItem([document_, sequence, position, peak, tokens, active], most
 function drawActivations(node, dictionary, detail) {
   const edges = dictionary.edges;
   const first = detail.bins.findIndex((n) => n > 0);
+  if (first < 0) return null;
   const last = detail.bins.findLastIndex((n) => n > 0);
   const rows = detail.bins.slice(first, last + 1).map((n, i) => ({ low: edges[first + i], high: edges[first + i + 1], n }));
   const peaks = detail.examples.map((example) => ({ value: example[5][example[3]] }));

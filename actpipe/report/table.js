@@ -46,17 +46,17 @@ function tableColumns(rows) {
   const plain = (cell) => make("span", { class: "number" }, say(cell.getValue()));
   const lowest = Math.log(1 / rows);
   const density = bar({ text: sayShare, of: (value) => (value > 0 ? 1 - Math.log(value) / lowest : 0) });
-  const unit = bar({ text: (value) => (value === null ? "–" : value.toFixed(2)), of: (value) => value });
+  const unit = bar({ text: sayUnit, of: (value) => value });
   const score = (title, field, formatter, width, rest) => ({
-    title, field, formatter, width, hozAlign: "right", headerHozAlign: "right", sorter: nullsLast, headerSortStartingDir: "desc", ...rest,
+    title, field, formatter, minWidth: width, width, hozAlign: "right", headerHozAlign: "right", sorter: nullsLast, headerSortStartingDir: "desc", ...rest,
   });
   return [
-    score("Feature", "feature", (cell) => make("span", { class: "id" }, String(cell.getValue())), 86, { headerSortStartingDir: "asc", responsive: 0 }),
-    { title: "Top tokens", field: "top", formatter: topTokens, width: 168, headerSort: false, responsive: 2, cssClass: "tops" },
-    { title: "Strongest context", field: "snippet", formatter: snippet, minWidth: 210, widthGrow: 1, headerSort: false, responsive: 0, cssClass: "context" },
-    score("Density", "density", density, 94, { responsive: 1 }),
-    score("Token R²", "r2", unit, 94, { responsive: 1 }),
-    score("Entropy", "entropy", plain, 82, { responsive: 4, headerTooltip: "bits" }),
+    score("Feature", "feature", (cell) => make("span", { class: "id" }, String(cell.getValue())), 82, { headerSortStartingDir: "asc", responsive: 0 }),
+    { title: "Top tokens", field: "top", formatter: topTokens, width: 180, headerSort: false, responsive: 2, cssClass: "tops" },
+    { title: "Strongest context", field: "snippet", formatter: snippet, minWidth: 176, widthGrow: 1, headerSort: false, responsive: 0, cssClass: "context" },
+    score("Density", "density", density, 88, { responsive: 1 }),
+    score("Token R²", "r2", unit, 96, { responsive: 1 }),
+    score("Entropy", "entropy", plain, 88, { responsive: 4, headerTooltip: "bits" }),
     score("Purity", "purity", unit, 82, { responsive: 3 }),
     score("Max", "max", plain, 78, { responsive: 3 }),
   ];

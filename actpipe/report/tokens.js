@@ -45,7 +45,9 @@ function chip(token) {
 /** A token inside running text, with heat for `activation` as a share of `most`. */
 function running(token, activation, most, first = false) {
   const text = textOf(token);
-  const node = appendVisible(make("bdi", { class: "token" }), first ? text.replace(/^ (?=.)/, "") : text);
+  const space = /^ (?=.)/.test(text); // it belongs to the token, but heat on it joins words
+  const word = appendVisible(make("span", { class: "word" }), space ? text.slice(1) : text);
+  const node = make("bdi", { class: "token" }, space && !first ? " " : null, word);
   if (activation > 0) {
     node.classList.add("hot");
     node.style.setProperty("--heat-share", `${Math.round(8 + 92 * Math.min(1, activation / most))}%`);
@@ -64,15 +66,21 @@ function aligned(tokens, peak, activationAt, most) {
   return make("span", { class: "aligned" }, before, part("peak", peak, peak + 1), part("after", peak + 1, tokens.length));
 }
 
-/** A number for reading: three digits, never an exponent for what people write out. */
-function say(value, digits = 3) {
+/** A number for reading: three digits, and an exponent only where nobody would write it out. */
+function say(value) {
   if (value === null || value === undefined) return "–";
-  if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1);
-  return Number(value.toPrecision(digits)).toLocaleString("en-US", { maximumFractionDigits: 6 });
+  const size = Math.abs(value);
+  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
+  return (size > 0 && size < 1e-4 ? value.toExponential(1) : value.toPrecision(3)).replace("-", "−");
+}
+
+/** Two decimals, and no minus before a zero. */
+function sayUnit(value) {
+  return value === null ? "–" : (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−");
 }
 
 function sayShare(value) {
   if (value === null || value === undefined) return "–";
   const percent = 100 * value;
-  return `${percent >= 10 ? percent.toFixed(0) : say(percent, 2)} %`;
+  return `${percent === 0 ? "0" : percent >= 10 ? percent.toFixed(0) : percent.toPrecision(2)} %`;
 }
