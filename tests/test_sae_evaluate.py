@@ -36,7 +36,7 @@ def test_a_perfect_dictionary_scores_zero():
 
 
 def test_scores_are_those_of_the_formulas_by_hand():
-    # Only the first coordinate is explained. x̂ = (2, 0), (4, 0); errors 9 and 1; the mean is (3, 2): spread 1+1 and 1+1.
+    # Only the first coordinate is explained. x̂ = (2, 0), (4, 0); errors 9 and 1; the mean is (3, 2), spread 2 + 2.
     first = dictionary_of([[1.0, 0.0], [-1.0, 0.0]], [0.0, 0.0], [[1.0, 0.0], [-1.0, 0.0]], [0.0, 0.0])
     (result,) = sae.evaluate([first], [torch.tensor([[2.0, 3.0], [4.0, 1.0]])])
     assert result.fvu == 10 / 4

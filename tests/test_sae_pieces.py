@@ -76,7 +76,7 @@ def test_a_mixture_has_the_frequencies_it_was_asked_for():
 
 
 def test_an_unknown_architecture_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="no architecture 'gelu'; known: .*relu"):
+    with pytest.raises(ValueError, match=r"no architecture 'gelu'; known: .*relu"):
         sae.get_architecture("gelu")
 
 

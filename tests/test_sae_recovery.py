@@ -42,5 +42,5 @@ def test_a_dictionary_recovers_the_features_of_a_mixture():
 def test_the_full_toy_is_recovered():
     mixture = sae.Mixture.create(d=256, n_features=512, n_active=5.0, seed=0)
     found, scores = recovery(mixture, width=512, l1s=(1.0, 3.0), steps=4000, batch_size=1024, lr=2e-3)
-    print(found, scores[0].l0, scores[0].fvu, scores[1].l0, scores[1].fvu)
-    assert max(found) > 0.9
+    assert max(found) > 0.9  # 0.95 at l1 = 1
+    assert scores[0].fvu < 0.02

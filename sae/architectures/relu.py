@@ -14,7 +14,9 @@ from sae.scaling import Scaling
 from sae.start import random_directions, sparse_bias
 
 # Length of each decoder row at the start. The loss is free to change it, because the penalty is weighted by it.
-START_NORM = 0.1
+# On 113k residual rows of SmolLM2 (layer 9, n 1152, B 1024, 220 steps, lr 1e-3; l1 2, 5, 10) the last training losses
+# were 222, 305, 391 from 0.1; 216, 292, 382 from 0.3; 218, 290, 422 from 1.0, with a quarter dead at l1 10. One seed.
+START_NORM = 0.3
 
 
 @register("relu")
