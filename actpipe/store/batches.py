@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .dtypes import empty, words
+from .dtypes import convert, empty, words
 from .layout import StoreLayout
 from .order import Block, Integers, Order, Sorter
 from .shards import Shards
@@ -80,7 +80,7 @@ class Pool:
             piece = slots[start : start + PIECE_ROWS]
             raw = self._piece[: len(piece)]
             self._items.take(piece, out=_rows_as_items(raw), mode="clip")
-            out[start : start + len(piece)] = raw
+            convert(raw, out[start : start + len(piece)])
 
 
 def _rows_as_items(rows: torch.Tensor) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from actpipe.errors import Damaged
 from actpipe.files import atomic_file
 
 from .checksums import crc32c, make_folder
-from .dtypes import TORCH, words
+from .dtypes import TORCH, convert, empty, words
 from .layout import CHECKSUM_BYTES, StoreLayout
 
 ABSENT = 2**64 - 1
@@ -33,10 +33,13 @@ OPEN_FILES = 64
 
 def stored_chunks(layout: StoreLayout, hook: str, rows: torch.Tensor) -> Iterator[torch.Tensor]:
     """Cut the rows of a slab [n, width] into inner chunks in the stored data type; the last may be short."""
-    dtype = TORCH[layout.dtype]
-    step = layout.hooks[hook].chunk_rows
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step].to(device="cpu", dtype=dtype).contiguous()
+    each = layout.hooks[hook]
+    for start in range(0, len(rows), each.chunk_rows):
+        part = rows[start : start + each.chunk_rows].to("cpu")
+        if part.dtype == TORCH[each.dtype]:
+            yield part.contiguous()
+        else:
+            yield convert(part, empty(len(part), each.width, each.dtype))
 
 
 def write_shard(path: Path, layout: StoreLayout, hook: str, slab: int, rows: torch.Tensor) -> NDArray[Any]:

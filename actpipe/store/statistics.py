@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
 
-from .dtypes import largest
+from .dtypes import convert, largest
 from .layout import StoreLayout
 from .shards import stored_chunks
 
@@ -56,11 +56,12 @@ def slab_statistics(layout: StoreLayout, hook: str, slab: int, rows: torch.Tenso
     by row, so the result has the same bits whatever the number of threads.
     """
     width = layout.hooks[hook].width
+    buffer = torch.empty(layout.hooks[hook].chunk_rows, width)
     pivot: NDArray[np.float32] | None = None
     sums, squares, start = np.zeros(width), np.zeros(width), 0
     for chunk in stored_chunks(layout, hook, rows):
         inside = mask[start : start + len(chunk)]
-        values = chunk.to(torch.float32, copy=True).numpy()
+        values = convert(chunk, buffer[: len(chunk)]).numpy()
         outside_sum = float(np.sum(values[~inside], dtype=np.float64)) if not inside.all() else 0.0
         if pivot is None and inside.any():
             pivot = _mean(values[inside])

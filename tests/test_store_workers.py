@@ -1,0 +1,69 @@
+import pickle
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from actpipe.store import Store, verify
+from tests.small_store import HOOK, data_files, empty_store, filled_store, slab_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def start(code, *arguments):
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, env=environment)
+
+
+def test_importing_actpipe_and_its_store_package_loads_nothing_heavy():
+    code = (
+        "import sys, actpipe, actpipe.store; heavy = {'torch', 'zarr', 'numpy', 'transformers'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    assert start(code).wait() == 0
+
+
+def test_a_store_travels_to_other_processes_as_its_path(tmp_path):
+    store = filled_store(tmp_path / "store.zarr")
+    store.read(HOOK, 0, 10)
+    assert torch.equal(pickle.loads(pickle.dumps(store)).read(HOOK, 0, 168), store.read(HOOK, 0, 168))
+
+
+def test_a_reader_sees_slabs_that_another_commits(tmp_path):
+    writer = empty_store(tmp_path / "store.zarr")
+    reader = Store.open(writer.path)
+    writer.write_slab(0, slab_of(writer, 0))
+    assert reader.read(HOOK, 0, 32).shape == (32, 6)
+    writer.withdraw(0)
+    assert reader.committed == []
+
+
+WORKER = """
+import sys
+from actpipe.store import Store
+from tests.small_store import slab_of
+store, worker = Store.open(sys.argv[1]), int(sys.argv[2])
+for slab in store.pending[worker::2]:
+    store.write_slab(slab, slab_of(store, slab), worker=worker)
+"""
+
+
+@pytest.mark.slow
+def test_two_workers_killed_at_random_moments_end_with_the_same_bytes(tmp_path):
+    whole = filled_store(tmp_path / "whole.zarr", max_slab_bytes=1)
+    store = empty_store(tmp_path / "killed.zarr", max_slab_bytes=1)
+    chance, kills = random.Random(0), 0
+    while store.recover():
+        workers = [start(WORKER, store.path, worker) for worker in range(2)]
+        time.sleep(1 + chance.random() * 1.5)
+        for worker in workers:
+            kills += worker.poll() is None
+            worker.kill()
+            worker.wait()
+        assert not verify(store)["damaged"]
+    assert kills > 0
+    assert data_files(store.path) == data_files(whole.path)
