@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from actpipe.corpora.corpus import Corpus
 from actpipe.errors import Missing, Misuse
+from actpipe.hub import use_cache_if_unreachable
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -42,6 +43,7 @@ class HubDataset(Corpus):
         return "|".join(map(str, (self.repository, self.configuration, self.split, self.revision, self.text_field)))
 
     def _stream(self) -> IterableDataset:
+        use_cache_if_unreachable()
         import datasets
 
         options: dict[str, Any] = {"split": self.split, "streaming": True}

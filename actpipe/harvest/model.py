@@ -15,6 +15,7 @@ from actpipe.errors import Failure, Missing, Misuse
 from actpipe.harvest import embedded
 from actpipe.harvest.config import ModelDtype
 from actpipe.harvest.quiet import quiet_transformers
+from actpipe.hub import use_cache_if_unreachable
 from actpipe.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def _source(name: str, progress: Progress = silent) -> str:
         raise Missing(f"The folder {name} holds no config.json, so it is not a saved transformers model.")
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise Missing(f"There is no folder {name}. Give an existing one, a Hugging Face name, or smollm2.")
+    if not folder.is_dir():
+        use_cache_if_unreachable()
     return name
 
 
