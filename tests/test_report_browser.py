@@ -119,7 +119,7 @@ def test_charts_table_and_dictionaries_are_there(page: Callable[..., Any]) -> No
 def test_choosing_a_dictionary_shows_its_features(page: Callable[..., Any]) -> None:
     browser = page()
     click(browser, "tr[data-member='4'] a")
-    until(lambda: texts(browser, "#member-name") == ["relu · l1 8"])
+    until(lambda: texts(browser, "#member-name") == ["relu · l1=8"])
     assert browser.execute_script("return document.getElementById('member').value") == "4"
     assert browser.execute_script(
         "return [...document.querySelectorAll('tr.chosen')].map((r) => r.dataset.member)"
@@ -165,7 +165,7 @@ def test_words_are_found_in_tokens_and_contexts(page: Callable[..., Any]) -> Non
 def test_a_deep_link_opens_its_feature(page: Callable[..., Any], report: tuple[Path, Corpus]) -> None:
     browser = page(f"#{MEMBER}/65")
     until(lambda: texts(browser, "#panel h2") == ["Feature 65"])
-    assert texts(browser, "#member-name") == ["relu · l1 1"]
+    assert texts(browser, "#member-name") == ["relu · l1=1"]
     _, corpus = report
     row = browser.execute_script("return dictionary.table.find((r) => r.feature === 65)")
     assert f"Fires on {row['count']:,} of {corpus.tokens.size:,} tokens" in texts(browser, ".verdict")[0]

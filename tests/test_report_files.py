@@ -14,7 +14,7 @@ import pytest
 
 from actpipe.errors import Damaged, Mismatch, Missing
 from actpipe.report import write_report
-from actpipe.report.distributions import edges, shares
+from actpipe.report.distributions import edges, occupied, shares
 from actpipe.report.naming import name_members
 from actpipe.report.payload import number, safe_json
 
@@ -142,9 +142,14 @@ def test_distributions_count_every_defined_value_once() -> None:
     assert records[4] == {"group": "g", "low": 0.0, "high": 0.05, "share": 0.4, "n": 2}
 
 
+def test_empty_bins_are_dropped_at_both_ends_only() -> None:
+    assert [record["n"] for record in occupied([{"n": 0}, {"n": 2}, {"n": 0}, {"n": 1}, {"n": 0}])] == [2, 0, 1]
+    assert occupied([{"n": 0}]) == []
+
+
 def test_edges_cover_what_can_occur() -> None:
     density = edges("density", rows=5000, distinct_tokens=9)  # the least is 1/5000, four decades down
-    assert (density[0], density[-1], len(density)) == (1e-4, 1.0, 17)
+    assert (density[0], density[-1], len(density)) == (1e-4, 1.0, 41)
     entropy = edges("token_entropy", rows=5000, distinct_tokens=9)  # log2 9 = 3.17 bits, rounded up to half a bit
     assert (entropy[0], entropy[-1], len(entropy)) == (0.0, 3.5, 8)
 
@@ -153,13 +158,13 @@ def test_members_are_named_by_what_differs() -> None:
     base = {"member": "a", "hook": "h", "architecture": "relu", "width": 64, "l1": 0.5, "k": None, "seed": 0}
     names = name_members([base, base | {"member": "b", "l1": 2.0}])
     assert [(name.label, name.series, name.tag) for name in names] == [
-        ("relu · l1 0.5", "", "l1 0.5"),
-        ("relu · l1 2", "", "l1 2"),
+        ("relu · l1=0.5", "", "l1=0.5"),
+        ("relu · l1=2", "", "l1=2"),
     ]
     names = name_members([base, base | {"member": "b", "hook": "g"}])
-    assert [name.label for name in names] == ["h · l1 0.5", "g · l1 0.5"]
+    assert [name.label for name in names] == ["h · l1=0.5", "g · l1=0.5"]
     names = name_members([base, base | {"member": "b"}])  # nothing differs but the name
-    assert [name.label for name in names] == ["relu · l1 0.5 · a", "relu · l1 0.5 · b"]
+    assert [name.label for name in names] == ["relu · l1=0.5 · a", "relu · l1=0.5 · b"]
 
 
 def test_vendored_files_are_the_ones_their_readme_names() -> None:

@@ -45,7 +45,13 @@ def committed_slabs(path: Path, layout: StoreLayout, known: frozenset[int] = fro
     except FileNotFoundError:
         return frozenset()
     slabs = {int(name) for name in names if name.isdecimal() and int(name) < layout.n_slabs}
-    return frozenset(slab for slab in slabs if slab in known or _is_sound(path, layout, slab))
+    return frozenset(slab for slab in slabs if _is_there(path, layout, slab, known))
+
+
+def _is_there(path: Path, layout: StoreLayout, slab: int, known: frozenset[int]) -> bool:
+    if slab in known:  # the folder of a withdrawn record stays behind
+        return (path / layout.commit_path(slab)).exists()
+    return _is_sound(path, layout, slab)
 
 
 def _is_sound(path: Path, layout: StoreLayout, slab: int) -> bool:
