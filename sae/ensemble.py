@@ -92,12 +92,7 @@ class Ensemble:
 
         `sample` [N, d]: rows in training units; with it each feature first fires on `share` of them.
         """
-        if not members:
-            raise ValueError("an ensemble needs at least one member")
-        if d < 1 or width < 1:
-            raise ValueError(f"a dictionary needs d ≥ 1 and width ≥ 1, not d = {d} and width = {width}")
-        if sample is not None and (sample.ndim != 2 or sample.shape[1] != d):
-            raise ValueError(f"the sample must be rows [N, {d}], not a tensor of shape {list(sample.shape)}")
+        _check_sizes(len(members), d, width, sample)
         settled = tuple(Member.of(architecture, m) for m in members)
         rows = None if sample is None else sample.detach().to("cpu", torch.float32)
         fresh = [
@@ -232,3 +227,12 @@ class Ensemble:
             )
             for name in self.architecture.swept
         }
+
+
+def _check_sizes(n_members: int, d: int, width: int, sample: Tensor | None) -> None:
+    if n_members < 1:
+        raise ValueError("an ensemble needs at least one member")
+    if d < 1 or width < 1:
+        raise ValueError(f"a dictionary needs d ≥ 1 and width ≥ 1, not d = {d} and width = {width}")
+    if sample is not None and (sample.ndim != 2 or sample.shape[1] != d):
+        raise ValueError(f"the sample must be rows [N, {d}], not a tensor of shape {list(sample.shape)}")
