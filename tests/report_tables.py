@@ -10,35 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .report_text import HOSTILE, documents, tokenize
+from .report_text import Corpus, documents
 
 HOOK = "blocks.9.hook_resid_post"
 EDGES = [float(2.0 ** (6 - (64 - i) / 4)) for i in range(65)]
 WINDOW, PEAK, PER_UNIT = 32, 23, 16
 I32 = pa.list_(pa.int32())
 F32 = pa.list_(pa.float32())
-LISTS = {
-    "top_tokens": I32,
-    "top_logit_tokens": I32,
-    "bottom_logit_tokens": I32,
-    "tokens": I32,
-    "bins": pa.list_(pa.int64()),
-}
+LISTS = dict.fromkeys(("top_tokens", "top_logit_tokens", "bottom_logit_tokens", "tokens"), I32)
 LISTS |= dict.fromkeys(("top_token_share", "top_logits", "bottom_logits", "activations"), F32)
-
-
-class Corpus:
-    def __init__(self, texts: list[str]) -> None:
-        encoded, self.vocabulary = tokenize(texts)
-        first_hostile = len(self.vocabulary)
-        self.vocabulary += HOSTILE
-        for i, document in enumerate(encoded):  # one hostile token in the middle of each document
-            document[len(document) // 2] = first_hostile + i % len(HOSTILE)
-        self.tokens = np.concatenate(encoded)
-        self.document = np.repeat(np.arange(len(encoded)), [len(document) for document in encoded])
-        self.starts = np.searchsorted(self.document, np.arange(len(encoded) + 1))
-        self.counts = np.bincount(self.tokens, minlength=len(self.vocabulary))
-        self.distinct = int((self.counts > 0).sum())
+LISTS |= {"bins": pa.list_(pa.int64())}
 
 
 def write_tables(

@@ -74,3 +74,17 @@ def tokenize(texts: list[str]) -> tuple[list[np.ndarray], list[str]]:
         ]
         encoded.append(np.array([vocabulary.setdefault(piece, len(vocabulary)) for piece in pieces], dtype=np.int32))
     return encoded, list(vocabulary)
+
+
+class Corpus:
+    def __init__(self, texts: list[str]) -> None:
+        encoded, self.vocabulary = tokenize(texts)
+        first_hostile = len(self.vocabulary)
+        self.vocabulary += HOSTILE
+        for i, document in enumerate(encoded):  # one hostile token in the middle of each document
+            document[len(document) // 2] = first_hostile + i % len(HOSTILE)
+        self.tokens = np.concatenate(encoded)
+        self.document = np.repeat(np.arange(len(encoded)), [len(document) for document in encoded])
+        self.starts = np.searchsorted(self.document, np.arange(len(encoded) + 1))
+        self.counts = np.bincount(self.tokens, minlength=len(self.vocabulary))
+        self.distinct = int((self.counts > 0).sum())

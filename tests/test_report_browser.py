@@ -13,8 +13,8 @@ import pytest
 
 from actpipe.report import write_report
 
-from .report_tables import Corpus, write_tables
-from .report_text import HOSTILE
+from .report_tables import write_tables
+from .report_text import HOSTILE, Corpus
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -160,6 +160,37 @@ def test_words_are_found_in_tokens_and_contexts(page: Callable[..., Any]) -> Non
     found = until(lambda: browser.execute_script("return table.getRows('active').map((r) => searchable(r.getData()))"))
     assert 0 < len(found) < 70
     assert all("the film" in text for text in found)
+
+
+def test_dragging_over_the_map_filters_the_table(page: Callable[..., Any]) -> None:
+    from selenium.webdriver import ActionChains
+
+    browser = page()
+    canvas = browser.find_element("css selector", "[data-chart=map] canvas")
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", canvas)
+    drag = ActionChains(browser).move_to_element_with_offset(canvas, -100, -80).click_and_hold()
+    drag.move_by_offset(200, 90).release().perform()
+    query = until(lambda: browser.execute_script("return document.getElementById('query').value"))
+    names = [term.split(sign)[0] for term, sign in zip(query.split(), "><><", strict=True)]
+    assert names == ["density", "density", "r2", "r2"]
+    until(lambda: texts(browser, "#count") != ["70 of 70"])
+
+
+def test_clicking_a_point_of_the_sweep_chooses_its_dictionary(page: Callable[..., Any]) -> None:
+    from selenium.webdriver import ActionChains
+
+    browser = page()
+    canvas = browser.find_element("css selector", "[data-chart=fvu] canvas")
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", canvas)
+    place = """
+      const view = views.get(document.querySelector("[data-chart=fvu]")), member = report.members[4];
+      const [left, top] = view.origin().map((x, i) => x + [view.padding().left, view.padding().top][i]);
+      return [left + view.scale("x")(member.l0), top + view.scale("y")(member.fvu),
+        arguments[0].clientWidth, arguments[0].clientHeight];
+    """
+    left, top, width, height = browser.execute_script(place, canvas)
+    ActionChains(browser).move_to_element_with_offset(canvas, left - width / 2, top - height / 2).click().perform()
+    until(lambda: texts(browser, "#member-name") == ["relu · l1=8"])
 
 
 def test_a_deep_link_opens_its_feature(page: Callable[..., Any], report: tuple[Path, Corpus]) -> None:

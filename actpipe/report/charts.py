@@ -11,6 +11,9 @@ from typing import Any
 import altair as alt
 
 HEIGHT = 230  # pixels
+# Ticks of a logarithmic axis that get a label: enough in one decade, not too many in five.
+_LEADING = "round(1e6 * datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
+LOG_LABELS = f"indexof([1e6, 2e6, 3e6, 5e6, 7e6], {_LEADING}) >= 0 ? datum.label : ''"
 CONTROLS = {"random_directions": [1, 0], "shuffled_tokens": [4, 3]}  # control → dash pattern of its line
 
 _MEMBER_TOOLTIP = [
@@ -38,7 +41,12 @@ def specifications() -> dict[str, dict[str, Any]]:
 def sweep(score: str, title: str) -> dict[str, Any]:
     """Sparsity against fidelity: one point a dictionary, joined within a series by falling sparsity."""
     chosen = alt.param(name="chosen", value="")
-    x = alt.X("l0:Q", title="L0, features firing a token", scale=alt.Scale(type="log", nice=False, padding=24))
+    x = alt.X(
+        "l0:Q",
+        title="L0, features firing a token",
+        scale=alt.Scale(type="log", nice=False, padding=24),
+        axis=alt.Axis(tickCount=12, labelExpr=LOG_LABELS),
+    )
     y = alt.Y(f"{score}:Q", title=title, scale=alt.Scale(zero=False, padding=16))
     base = alt.Chart(alt.NamedData(name="rows")).transform_filter(f"isValid(datum.l0) && isValid(datum.{score})")
     line = base.mark_line(style="series").encode(x=x, y=y, detail="series:N", order="l0:Q")
@@ -60,7 +68,7 @@ def sweep(score: str, title: str) -> dict[str, Any]:
 def distribution(title: str, *, log: bool = False) -> dict[str, Any]:
     """Share of features by score: bars for the trained features, lines for the controls."""
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(nice=False, zero=False)
-    axis = alt.Axis(format="~%" if log else "~g", tickCount=6)
+    axis = alt.Axis(format="~%", tickCount=12, labelExpr=LOG_LABELS) if log else alt.Axis(format="~g", tickCount=6)
     x = alt.X("low:Q", title=title, scale=scale, axis=axis, bin="binned")
     y = alt.Y("share:Q", title="share of features", axis=alt.Axis(format="~%", tickCount=4), stack=None)
     base = alt.Chart(alt.NamedData(name="rows"))
@@ -91,7 +99,7 @@ def feature_map() -> dict[str, Any]:
                 "density:Q",
                 title="share of tokens on which it fires",
                 scale=alt.Scale(type="log", nice=False, padding=8),
-                axis=alt.Axis(format="~%", tickCount=6),
+                axis=alt.Axis(format="~%", tickCount=12, labelExpr=LOG_LABELS),
             ),
             y=alt.Y("r2:Q", title="token R²", scale=alt.Scale(padding=6)),
             opacity=alt.condition("datum.feature === chosen", alt.value(1), alt.value(0.4)),
@@ -114,7 +122,7 @@ def activations() -> dict[str, Any]:
         "low:Q",
         title="activation",
         scale=alt.Scale(type="log", nice=False),
-        axis=alt.Axis(format="~g", tickCount=6),
+        axis=alt.Axis(format="~g", tickCount=12, labelExpr=LOG_LABELS),
         bin="binned",
     )
     bars = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-BINS_PER_DECADE = 4
+BINS_PER_DECADE = 10
 R2_STEP = 0.05
 R2_LOWEST = -0.2  # the corrected R² may be slightly negative; lower values are counted in the first bin
 ENTROPY_STEP = 0.5  # bits
@@ -28,6 +28,12 @@ def edges(score: str, *, rows: int, distinct_tokens: int) -> Edges:
         return np.arange(first, last + 1) / round(1.0 / R2_STEP)  # 0 is an edge exactly, as many features score it
     steps = math.ceil(math.log2(max(distinct_tokens, 2)) / ENTROPY_STEP)
     return np.linspace(0, steps * ENTROPY_STEP, steps + 1)
+
+
+def occupied(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the empty bins before the first and after the last that holds anything; for one group."""
+    held = [i for i, record in enumerate(records) if record["n"]]
+    return records[held[0] : held[-1] + 1] if held else []
 
 
 def shares(values: Iterable[float | None], bin_edges: Edges, group: str) -> list[dict[str, Any]]:

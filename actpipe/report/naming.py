@@ -37,5 +37,5 @@ def _name(member: Row, varying: set[str]) -> Names:
 def _say(field: str, member: Row) -> str:
     value = member[field]
     if field in ("l1", "k", "seed"):
-        return f"{field} {value:.3g}" if isinstance(value, float) else f"{field} {value}"
+        return f"{field}={value:.3g}" if isinstance(value, float) else f"{field}={value}"
     return f"{value:,} features" if field == "width" else str(value)

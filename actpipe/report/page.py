@@ -11,7 +11,7 @@ import jinja2
 from actpipe.files import write_bytes
 
 from .charts import specifications
-from .distributions import TRAINED, edges, shares
+from .distributions import TRAINED, edges, occupied, shares
 from .naming import Names, name_members
 from .payload import SHARD_UNITS, Vocabulary, member_table, number, panel, write_script
 from .tables import ReportTables, Row
@@ -86,6 +86,9 @@ def _distributions(tables: ReportTables, member: str, units: list[Row]) -> dict[
         for control in CONTROLS if score != "density" else ():  # controls take the density of the features
             values = [row[score] for row in controls if row["control"] == control]
             charts[score] += shares(values, bin_edges, control)
+    charts["density"] = occupied(
+        charts["density"]
+    )  # its range is set by the least density that could be, often far away
     return charts
 
 

@@ -44,6 +44,7 @@ function bar(share) {
 
 function tableColumns(rows) {
   const plain = (cell) => make("span", { class: "number" }, say(cell.getValue()));
+  const bits = (cell) => make("span", { class: "number" }, cell.getValue() === null ? "–" : cell.getValue().toFixed(1));
   const lowest = Math.log(1 / rows);
   const density = bar({ text: sayShare, of: (value) => (value > 0 ? 1 - Math.log(value) / lowest : 0) });
   const unit = bar({ text: sayUnit, of: (value) => value });
@@ -56,7 +57,7 @@ function tableColumns(rows) {
     { title: "Strongest context", field: "snippet", formatter: snippet, minWidth: 176, widthGrow: 1, headerSort: false, responsive: 0, cssClass: "context" },
     score("Density", "density", density, 88, { responsive: 1 }),
     score("Token R²", "r2", unit, 96, { responsive: 1 }),
-    score("Entropy", "entropy", plain, 88, { responsive: 4, headerTooltip: "bits" }),
+    score("Entropy", "entropy", bits, 88, { responsive: 4, headerTooltip: "bits" }),
     score("Purity", "purity", unit, 82, { responsive: 3 }),
     score("Max", "max", plain, 78, { responsive: 3 }),
   ];
