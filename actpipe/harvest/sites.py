@@ -51,15 +51,27 @@ def skeleton(config: PretrainedConfig) -> nn.Module:
 
 def known_hooks(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, tuple[str, Side]]:
     """Every TransformerLens name that is one side of a native module, with the module's path."""
+    try:
+        return _bridged(skeleton(config), tokenizer)
+    except NotImplementedError:
+        # Where query, key and value are one matrix (GPT-2, NeoX) the bridge cuts it up at once and needs memory behind
+        # it. Memory that is reserved and not written costs nothing, so only those matrices become real.
+        return _bridged(skeleton(config).to_empty(device="cpu"), tokenizer)
+
+
+def _bridged(module: nn.Module, tokenizer: PreTrainedTokenizerFast) -> dict[str, tuple[str, Side]]:
     from transformer_lens.model_bridge import TransformerBridge
 
-    module = skeleton(config)
     # Taken before the bridge wraps the modules: the wrapped ones keep their identity.
     paths = {id(native): path for path, native in module.named_modules()}
     with warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")  # advice on how to use the bridge, which we do not
         bridge = TransformerBridge.boot_transformers(
-            "skeleton", hf_model=module, tokenizer=tokenizer, device="meta", dtype=torch.float32
+            "skeleton",
+            hf_model=module,
+            tokenizer=tokenizer,
+            device=next(module.parameters()).device,
+            dtype=torch.float32,
         )
     sides: dict[int, tuple[str, Side]] = {}
     for component in bridge.modules():

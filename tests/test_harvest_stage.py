@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import actpipe
+from actpipe.errors import Failure, Mismatch, Misuse
+from actpipe.harvest import stage
+from actpipe.harvest.capture import capture
+from actpipe.harvest.config import HarvestConfig
+from actpipe.harvest.model import load_model
+from actpipe.harvest.sites import known_hooks, match_hooks, measure_sites
+from actpipe.harvest.stage import harvest
+
+HOOKS = ("blocks.1.hook_resid_post", "blocks.1.mlp.hook_post")
+
+
+@pytest.fixture
+def config(saved_models: dict[str, Path], text_file: Path, tmp_path: Path) -> HarvestConfig:
+    return HarvestConfig(
+        model=str(saved_models["llama"]),
+        dataset=str(text_file),
+        hook=HOOKS,
+        tokens=3000,
+        context=24,
+        batch_size=4,
+        model_dtype="float32",
+        dtype="float32",
+        device="cpu",
+        out=tmp_path / "store.zarr",
+    )
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    """Everything but the commit records, which know when they were written."""
+    files = (path for path in sorted(store.rglob("*")) if path.is_file())
+    return {str(p.relative_to(store)): p.read_bytes() for p in files if "commit" not in p.relative_to(store).parts}
+
+
+def test_a_store_holds_what_the_model_computes(config: HarvestConfig) -> None:
+    result = harvest(config)
+    assert (result.complete, result.rows) == (True, 3000)
+    assert result.hooks == {"blocks.1.hook_resid_post": 32, "blocks.1.mlp.hook_post": 48}
+    assert result.bytes > 3000 * (32 + 48) * 4
+    store = actpipe.open_store(config.out)
+    model = load_model(config.model, dtype="float32", device="cpu")
+    sites = measure_sites(match_hooks(HOOKS, known_hooks(model.config, model.tokenizer)), model.module)
+    with capture(model.module, sites) as run:
+        # A sequence on its own: that it shared a batch makes no difference beyond rounding.
+        taken = run(torch.as_tensor(store.tokens[7:8], dtype=torch.long))
+    for hook in HOOKS:
+        stored = store.read(hook, 7 * 24, 8 * 24)
+        torch.testing.assert_close(stored, taken[hook][0], rtol=1e-4, atol=1e-5)
+
+
+def test_hooks_keep_the_order_they_were_asked_for(config: HarvestConfig) -> None:
+    harvest(replace(config, hook=HOOKS[::-1]))
+    assert tuple(actpipe.open_store(config.out).hooks) == HOOKS[::-1]
+
+
+def test_running_again_changes_nothing(config: HarvestConfig) -> None:
+    harvest(config)
+    before = files_of(config.out)
+    result = harvest(config)
+    assert (result.complete, result.tokens_per_second) == (True, None)
+    assert files_of(config.out) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"tokens": 4000}, "dataset.tokens is 3000 there and 4000 here"),
+        ({"context": 20}, "packing.context is 24 there and 20 here"),
+        ({"dtype": "bfloat16"}, "dtype is 'float32' there and 'bfloat16' here"),
+        ({"hook": HOOKS[:1]}, "blocks.1.mlp.hook_post"),
+    ],
+)
+def test_two_harvests_are_never_mixed(config: HarvestConfig, change: dict[str, object], named: str) -> None:
+    harvest(config)
+    before = files_of(config.out)
+    with pytest.raises(Mismatch, match=named):
+        harvest(replace(config, **change))  # type: ignore[arg-type]
+    assert files_of(config.out) == before
+
+
+def test_overwrite_starts_anew_and_removes_nothing_but_a_store(config: HarvestConfig, tmp_path: Path) -> None:
+    harvest(config)
+    assert harvest(replace(config, tokens=2400, overwrite=True)).rows == 2400
+    treasure = tmp_path / "treasure"
+    treasure.mkdir()
+    (treasure / "thesis.txt").write_text("mine")
+    with pytest.raises(Misuse):
+        harvest(replace(config, out=treasure, overwrite=True))
+    assert (treasure / "thesis.txt").read_text() == "mine"
+
+
+def test_a_short_text_gives_a_short_store_and_an_empty_one_none(config: HarvestConfig, tmp_path: Path) -> None:
+    short = harvest(replace(config, tokens=10**7))
+    assert 24 <= short.rows < 10**7
+    empty = tmp_path / "empty.txt"
+    empty.write_text("a")
+    with pytest.raises(Misuse, match="does not fill one sequence"):
+        harvest(replace(config, dataset=str(empty), out=tmp_path / "none.zarr"))
+    assert not (tmp_path / "none.zarr").exists()
+
+
+def test_a_store_that_does_not_fit_is_refused_before_anything_is_written(
+    config: HarvestConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(config.out.parent)
+    monkeypatch.setattr(stage.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(Failure, match="has 100 kB free"):
+        harvest(config)
+    assert list(config.out.parent.iterdir()) == []
+
+
+def test_nothing_is_written_for_an_unknown_hook(config: HarvestConfig) -> None:
+    with pytest.raises(Misuse, match=r"no hook 'blocks\.9\.hook_resid_post'"):
+        harvest(replace(config, hook=("blocks.9.hook_resid_post",)))
+    assert list(config.out.parent.iterdir()) == []
+
+
+def test_activations_that_are_not_finite_are_named_and_not_committed(
+    config: HarvestConfig, tmp_path: Path, tokenizer: object
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(config.model)
+    model.model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")
+    broken = tmp_path / "broken"
+    model.save_pretrained(broken)
+    tokenizer.save_pretrained(broken)  # type: ignore[attr-defined]
+    with pytest.raises(Misuse, match=r"blocks\.1\.hook_resid_post.* is nan"):
+        harvest(replace(config, model=str(broken)))
+    assert actpipe.open_store(config.out).committed == []
+
+
+HARVEST_SLOWLY = """
+import sys, time
+from pathlib import Path
+import torch; torch.set_num_threads(1)
+from actpipe.harvest import stage
+from actpipe.harvest.config import HarvestConfig
+stage.SMALLEST_SLAB_BYTES = 1 << 16
+write = stage.Store.write_slab
+def slowly(self, slab, rows):
+    time.sleep(0.05)  # so that the kill can hit between and inside slabs
+    write(self, slab, rows)
+stage.Store.write_slab = slowly
+stage.harvest(eval(sys.argv[1], {"HarvestConfig": HarvestConfig, "PosixPath": Path}))
+"""
+
+
+def run_slowly(config: HarvestConfig) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(Path(actpipe.__file__).parent.parent)}
+    return subprocess.Popen([sys.executable, "-c", HARVEST_SLOWLY, repr(config)], env=environment)
+
+
+@pytest.mark.slow
+def test_a_killed_harvest_ends_with_the_same_bytes(config: HarvestConfig, tmp_path: Path) -> None:
+    whole = replace(config, out=tmp_path / "whole.zarr")
+    assert run_slowly(whole).wait() == 0
+    draw, kills = random.Random(0), 0
+    for _ in range(12):
+        process = run_slowly(config)
+        deadline = time.monotonic() + 60
+        while not config.out.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.4))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert run_slowly(config).wait() == 0
+    assert kills >= 3
+    assert files_of(config.out) == files_of(whole.out)
+    assert not list(config.out.rglob("*.partial"))
+
+
+def test_an_interrupted_harvest_continues_at_the_first_missing_slab(
+    config: HarvestConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "SMALLEST_SLAB_BYTES", 1 << 16)
+    whole = harvest(replace(config, out=tmp_path / "whole.zarr"))
+    write = stage.Store.write_slab
+
+    def interrupted(self: stage.Store, slab: int, rows: dict[str, torch.Tensor]) -> None:
+        if slab == 2:
+            raise KeyboardInterrupt
+        write(self, slab, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.Store, "write_slab", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            harvest(config)
+    store = actpipe.open_store(config.out)
+    assert store.n_slabs > 3
+    assert store.committed == [0, 1]
+    assert harvest(config).complete
+    assert files_of(config.out) == files_of(Path(whole.out))
+    assert np.array_equal(store.tokens, actpipe.open_store(whole.out).tokens)
