@@ -8,7 +8,7 @@ function colour(name) {
 }
 
 function theme() {
-  const [ink, muted, line, accent, heat] = ["ink", "muted", "line", "accent", "heat"].map(colour);
+  const [ink, muted, line, accent, mark] = ["ink", "muted", "line", "accent", "mark"].map(colour);
   const font = getComputedStyle(document.body).fontFamily;
   const axis = {
     domainColor: line, gridColor: line, tickColor: line, labelColor: muted, titleColor: muted, titleFontWeight: "normal",
@@ -25,7 +25,7 @@ function theme() {
       member: { color: accent, stroke: accent, fill: accent, strokeWidth: 1.5, cursor: "pointer" },
       "member-label": { color: ink, fill: ink, fontSize: 11, align: "left", dx: 9, dy: -8 },
       feature: { color: accent, fill: accent, cursor: "pointer", stroke: null },
-      activation: { color: heat, fill: heat, fillOpacity: 0.75, binSpacing: 1 },
+      activation: { color: mark, fill: mark, fillOpacity: 0.75, binSpacing: 1 },
       peak: { color: ink, stroke: ink, strokeOpacity: 0.6, orient: "vertical", size: 7, thickness: 1 },
     },
   };
