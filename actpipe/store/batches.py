@@ -58,17 +58,17 @@ class Pool:
     def release(self, slots: Integers) -> None:
         self._free = np.concatenate([slots, self._free])
 
-    def announce(self, block: Block) -> None:
-        """Ask the disk for the runs of a block without waiting."""
-        for run in block.runs.tolist():
-            self._shards.announce(self._hook, run, 1)
+    def load(self, block: Block, slots: Integers, following: Block | None) -> None:
+        """Read the runs of a block, check them, and put the wanted rows into their slots.
 
-    def load(self, block: Block, slots: Integers) -> None:
-        """Read the runs of a block, check them, and put the wanted rows into their slots."""
+        As each is read, one run of the following block is asked for, so that the disk always has some in hand.
+        """
         run_rows = self._layout.hooks[self._hook].chunk_rows
+        later = following.runs.tolist() if following is not None else []
         for i, run in enumerate(block.runs.tolist()):
-            out = self._staging[i * run_rows : (i + 1) * run_rows]
-            self._shards.read_chunks(self._hook, run, out)
+            if i < len(later):
+                self._shards.announce(self._hook, later[i], 1)
+            self._shards.read_chunks(self._hook, run, self._staging[i * run_rows : (i + 1) * run_rows])
         staged = _rows_as_items(self._staging)[: len(block.runs) * run_rows]
         if len(block.rows) < len(staged):
             staged = staged[block.places]
@@ -138,10 +138,8 @@ def _epoch(
     ahead = next(blocks, None)
     while ahead is not None:
         block, slots = ahead, pool.reserve(len(ahead.rows))
-        loading = reader.submit(pool.load, block, slots)
         ahead = next(blocks, None)
-        if ahead is not None:
-            pool.announce(ahead)
+        loading = reader.submit(pool.load, block, slots, ahead)
         yield sorter.pop(safe)
         loading.result()
         sorter.push(block.keys, slots, block.rows)
