@@ -20,7 +20,7 @@ class TrainConfig:
     seeds: Annotated[int, "Members of each setting, differing in their random start."] = 1
     tokens: Annotated[int | None, "Rows each member is trained on. Default: the store once, at least 300k."] = None
     batch_size: Annotated[int, "Rows a step."] = 1024
-    lr: Annotated[float, "Learning rate of Adam, after warm-up."] = 1e-3
+    lr: Annotated[float, "Learning rate of Adam, after warm-up."] = 2e-3
     seed: Annotated[int, "Decides starts and the order of rows."] = 0
     device: Annotated[str | None, "Where to train, such as cpu or cuda:1. Default: a GPU if there is one."] = None
     evaluate_loss: Annotated[bool, "Measure the cross-entropy with the reconstruction in the model."] = True
