@@ -45,7 +45,7 @@ class RandomDirections:
     def consume(self, rows: Rows, x: Tensor) -> None:
         if not len(self.threshold):
             return
-        codes = torch.relu(self._projected(x) - self.threshold)
+        codes = self._projected(x).sub_(self.threshold).relu_()
         batch = firings(rows, codes.cpu().numpy())
         self.activity.update(batch)
         self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
@@ -62,8 +62,8 @@ def _thresholds(projected: Tensor, targets: NDArray[np.float64]) -> Tensor:
     """[n]: exceeded by (rounded) the target's share of the sample's rows, and by at least one."""
     n_rows = len(projected)
     firing = np.clip(np.rint(targets * n_rows), 1, n_rows - 1).astype(np.int64)
-    ordered = projected.sort(dim=0, descending=True).values
-    return ordered[torch.from_numpy(firing).to(ordered.device), torch.arange(len(firing), device=ordered.device)]
+    ascending = np.sort(projected.T.cpu().numpy(), axis=1)
+    return torch.from_numpy(ascending[np.arange(len(firing)), n_rows - 1 - firing]).to(projected.device)
 
 
 def sample_rows(store: Store, hook: str, corpus: Corpus) -> Tensor:

@@ -8,7 +8,8 @@ METADATA = {"actpipe.format": "report", "actpipe.version": "1"}
 
 _TEXT, _FLAG = pa.string(), pa.bool_()
 _I32, _I64, _F32, _F64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
-_I32S, _I64S, _F32S = pa.list_(pa.int32()), pa.list_(pa.int64()), pa.list_(pa.float32())
+# "element" is what Parquet calls the members of a list.
+_I32S, _I64S, _F32S = (pa.list_(pa.field("element", kind)) for kind in (_I32, _I64, _F32))
 
 SCORES = ("token_entropy", "effective_tokens", "purity", "specificity", "token_r2", "token_r2_raw")
 _SCORE_COLUMNS = dict.fromkeys(SCORES, _F32)

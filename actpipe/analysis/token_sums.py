@@ -6,7 +6,7 @@ while parts are merged. There are at most units · distinct tokens of them, and 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +53,16 @@ class TokenSums:
 
     def _fold(self) -> None:
         b, a = self.runs.pop(), self.runs.pop()
-        self.runs.append(_reduced(np.concatenate([a.key, b.key]), np.concatenate([a.total, b.total])))
+        self.runs.append(_reduced(np.concatenate([a.key, b.key]), np.concatenate([a.total, b.total]), "stable"))
 
 
-def _reduced(key: NDArray[np.int64], total: NDArray[np.float64]) -> _Run:
-    """Sort by key and add up what has the same key."""
+def _reduced(
+    key: NDArray[np.int64], total: NDArray[np.float64], kind: Literal["quicksort", "stable"] = "quicksort"
+) -> _Run:
+    """Sort by key and add up what has the same key. The stable sort is the faster one where two sorted halves meet."""
     if not len(key):
         return _Run(key, total)
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key, kind=kind)
     key = key[order]
     starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     return _Run(key[starts], np.add.reduceat(total[order], starts))
