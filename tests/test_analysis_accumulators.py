@@ -195,6 +195,15 @@ def test_a_document_in_two_parts_shows_its_stronger_peak_once(corpus: Corpus, co
     assert len(entries) == len(set(entries))
 
 
+def test_memory_does_not_grow_with_rows_that_bring_no_new_pair(corpus: Corpus) -> None:
+    blocks = list(corpus.blocks(CONTEXT))
+    once, thrice = consume(corpus, blocks), consume(corpus, [*blocks, *blocks, *blocks])
+    sizes = [sum(np.asarray(values).nbytes for values in state(found).values()) for found in (once, thrice)]
+    assert sizes[0] == sizes[1]
+    for sums in (thrice.token_sums, thrice.shuffled_sums):
+        assert sum(len(run.key) for run in sums.runs) <= 2 * WIDTH * TOKENS
+
+
 def test_random_tokens_are_a_function_of_row_and_seed_and_follow_the_corpus(store: Store, corpus: Corpus) -> None:
     small = np.concatenate([corpus.random_tokens(rows) for rows in corpus.blocks(CONTEXT)])
     large = np.concatenate([corpus.random_tokens(rows) for rows in corpus.blocks(1000 * CONTEXT)])

@@ -314,19 +314,29 @@ def test_importing_the_analysis_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_top_logits_and_neighbours_equal_a_full_sort(monkeypatch: pytest.MonkeyPatch) -> None:
-    from actpipe.analysis.directions import logits, neighbours
-    from actpipe.harvest import unembedding
+def test_top_logits_equal_a_full_sort_of_the_logits(saved_models: dict[str, Path]) -> None:
+    from actpipe.analysis.directions import logits
+    from actpipe.harvest.unembedding import logit_directions
 
-    generator = torch.Generator().manual_seed(0)
-    readout = torch.randn(6, 40, generator=generator)
-    monkeypatch.setattr(unembedding, "logit_directions", lambda model, hook, directions: directions @ readout)
-    directions = torch.nn.functional.normalize(torch.randn(300, 6, generator=generator), dim=1)
-    found = logits("planted", HOOK, directions)
+    model = str(saved_models["llama"])
+    directions = torch.nn.functional.normalize(torch.randn(300, 32, generator=torch.Generator().manual_seed(0)), dim=1)
+    scores = logit_directions(model, HOOK, directions)
+    found = logits(model, HOOK, directions)
+    assert scores is not None
     assert found is not None
-    order = (directions @ readout).numpy().argsort(axis=1)
-    np.testing.assert_array_equal(found.top_tokens, order[:, ::-1][:, :10])
-    np.testing.assert_array_equal(found.bottom_tokens, order[:, :10])
+    ordered = scores.numpy().copy()
+    ordered.sort(axis=1)
+    np.testing.assert_allclose(found.top, ordered[:, ::-1][:, :10], atol=1e-5)
+    np.testing.assert_allclose(found.bottom, ordered[:, :10], atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(scores.numpy(), found.top_tokens, axis=1), found.top, atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(scores.numpy(), found.bottom_tokens, axis=1), found.bottom, atol=1e-5)
+    assert logits(model, "blocks.0.attn.hook_q", directions) is None
+
+
+def test_neighbours_have_the_largest_cosine() -> None:
+    from actpipe.analysis.directions import neighbours
+
+    directions = torch.nn.functional.normalize(torch.randn(300, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     cosines = (directions @ directions.T).fill_diagonal_(-2)
     units = np.array([3, 299])
     nearest = neighbours(directions, units)

@@ -51,7 +51,7 @@ class HookAnalysis:
         passes = [self._member_pass(member) for member in self.members]
         self._sweep(passes, widest=max(each.dictionary.n for each in passes), title=f"features of {self.hook}")
         controls = self._controls(passes)
-        self._sweep(controls, widest=CONTROL_UNITS, title=f"controls of {self.hook}")
+        self._sweep(controls, widest=CONTROL_UNITS, center=self.mean, title=f"controls of {self.hook}")
         with self.progress.bar(f"tables of {self.hook}", len(passes), "dictionary") as bar:
             for index, (member, control) in enumerate(zip(self.members, controls, strict=True)):
                 yield self._tables(member, passes[index], control)
@@ -64,22 +64,28 @@ class HookAnalysis:
 
     def _controls(self, passes: list[MemberPass]) -> list[RandomDirections]:
         """Other directions for each member, so that members are independent draws of the control."""
-        sample = sample_rows(self.store, self.hook, self.corpus).to(self.device)
+        sample = sample_rows(self.store, self.hook, self.corpus).to(self.device) - self.mean
         controls = []
         for index, found in enumerate(passes):
             density = found.activity.density
-            controls.append(
-                RandomDirections(self.mean, density[density > 0], sample, self.corpus, seed=self.seed + 1 + index)
-            )
+            controls.append(RandomDirections(density[density > 0], sample, self.corpus, seed=self.seed + 1 + index))
         return controls
 
-    def _sweep(self, consumers: list[MemberPass] | list[RandomDirections], *, widest: int, title: str) -> None:
+    def _sweep(
+        self,
+        consumers: list[MemberPass] | list[RandomDirections],
+        *,
+        widest: int,
+        title: str,
+        center: Tensor | None = None,
+    ) -> None:
         sweep(
             self.store,
             self.hook,
             self.corpus,
             consumers,
             widest=widest,
+            center=center,
             device=self.device,
             progress=self.progress,
             title=title,

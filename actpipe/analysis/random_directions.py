@@ -27,25 +27,25 @@ SAMPLE_ROWS = 32_768
 
 
 class RandomDirections:
-    def __init__(self, mean: Tensor, densities: NDArray[np.float64], sample: Tensor, corpus: Corpus, seed: int) -> None:
-        """`mean` [d]; `densities` of the member's alive units; `sample` [rows, d] of counted rows in model units."""
+    def __init__(self, densities: NDArray[np.float64], sample: Tensor, corpus: Corpus, seed: int) -> None:
+        """`densities` of the member's alive units; `sample` [rows, d] of counted rows, the mean subtracted."""
         random = np.random.default_rng(seed)
         n = min(CONTROL_UNITS, len(densities))
         targets = random.choice(densities, size=n, replace=False) if n else densities
-        directions = random.standard_normal((n, len(mean))).astype(np.float32)
+        directions = random.standard_normal((n, sample.shape[1])).astype(np.float32)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        self.directions = torch.from_numpy(directions.T).to(mean.device)  # [d, n]
-        self.threshold = torch.zeros(n, device=mean.device)
-        self.mean = mean
+        self.directions = torch.from_numpy(directions.T).to(sample.device)  # [d, n]
+        self.threshold = torch.zeros(n, device=sample.device)
         if n:
-            self.threshold = _thresholds(self._projected(sample), targets)
+            self.threshold = _thresholds(sample @ self.directions, targets)
         self.activity = Activity(n)
         self.token_sums = TokenSums(corpus.vocabulary)
 
     def consume(self, rows: Rows, x: Tensor) -> None:
+        """`x` [B, d]: the activations of `rows`, the mean subtracted."""
         if not len(self.threshold):
             return
-        codes = self._projected(x).sub_(self.threshold).relu_()
+        codes = (x @ self.directions).sub_(self.threshold).relu_()
         batch = firings(rows, codes.cpu().numpy())
         self.activity.update(batch)
         self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
@@ -53,9 +53,6 @@ class RandomDirections:
     def merge(self, other: Self) -> None:
         self.activity.merge(other.activity)
         self.token_sums.merge(other.token_sums)
-
-    def _projected(self, x: Tensor) -> Tensor:
-        return (x - self.mean) @ self.directions
 
 
 def _thresholds(projected: Tensor, targets: NDArray[np.float64]) -> Tensor:

@@ -28,15 +28,18 @@ def sweep(
     consumers: Sequence[Consumer],
     *,
     widest: int,
+    center: Tensor | None = None,
     device: str,
     progress: Progress,
     title: str,
 ) -> None:
-    """`widest`: the largest number of codes of a row that a consumer makes."""
+    """`widest`: the most codes of a row that a consumer makes; `center` [d] is subtracted from every row."""
     total = sum(stop - start for start, stop in corpus.ranges) * store.context
     with torch.inference_mode(), progress.bar(title, total, "token") as bar:
         for rows in corpus.blocks(max(_CODES_PER_BLOCK // widest, 1)):
             x = store.read(hook, rows.first, rows.first + len(rows.tokens)).to(device).float()
+            if center is not None:
+                x.sub_(center)  # what was read belongs to this loop
             for consumer in consumers:
                 consumer.consume(rows, x)
                 bar.advance(len(rows.tokens) / len(consumers))
