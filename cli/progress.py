@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Drawn
+from rich.table import Column
 from rich.text import Text
 
 from actpipe.progress import Bar, Progress, silent
@@ -36,18 +38,25 @@ class Terminal:
             with silent.bar(title, total, unit, done) as bar:
                 yield bar
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f} %"),
-            SpeedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
-        with Drawn(*columns, console=self._console, refresh_per_second=4) as drawn:
-            task = drawn.add_task(
-                title, total=total, completed=int(done), visible=False, note="", unit=unit, before=done
-            )
+        drawn = Drawn(*_columns(), console=self._console, refresh_per_second=4)
+        task = drawn.add_task(title, total=total, completed=int(done), note="", unit=unit, before=done)
+        try:
             yield DrawnBar(drawn, drawn.tasks[task])
+        finally:
+            drawn.stop()
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    def text(form: str, **column: Any) -> TextColumn:
+        return TextColumn(form, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", **column))
+
+    return (
+        text("{task.description}", ratio=1),
+        BarColumn(bar_width=12),
+        text("{task.percentage:>3.0f} %"),
+        SpeedColumn(table_column=Column(no_wrap=True)),
+        text("{task.fields[note]}"),
+    )
 
 
 class DrawnBar:
@@ -56,9 +65,9 @@ class DrawnBar:
         self._began = time.monotonic()
 
     def advance(self, amount: float, note: str = "") -> None:
-        late = self._task.visible or time.monotonic() - self._began > SHOW_AFTER_S
-        note = note or self._task.fields["note"]
-        self._drawn.update(self._task.id, advance=amount, visible=late, note=note)
+        self._drawn.update(self._task.id, advance=amount, note=note or self._task.fields["note"])
+        if time.monotonic() - self._began > SHOW_AFTER_S:
+            self._drawn.start()  # no more than once has an effect
 
 
 class SpeedColumn(ProgressColumn):

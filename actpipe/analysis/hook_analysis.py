@@ -49,10 +49,10 @@ class HookAnalysis:
 
     def run(self) -> Iterator[Analysed]:
         passes = [self._member_pass(member) for member in self.members]
-        self._sweep(passes, widest=max(each.dictionary.n for each in passes), title=f"features of {self.hook}")
+        self._sweep(passes, widest=max(each.dictionary.n for each in passes), title="Reading the store")
         controls = self._controls(passes)
-        self._sweep(controls, widest=CONTROL_UNITS, center=self.mean, title=f"controls of {self.hook}")
-        with self.progress.bar(f"tables of {self.hook}", len(passes), "dictionary") as bar:
+        self._sweep(controls, widest=CONTROL_UNITS, center=self.mean, title="Reading for the controls")
+        with self.progress.bar("Writing tables", len(passes), "dictionaries") as bar:
             for index, (member, control) in enumerate(zip(self.members, controls, strict=True)):
                 yield self._tables(member, passes[index], control)
                 bar.advance(1)

@@ -68,7 +68,7 @@ def _write(folder: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progre
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
     write_json(folder / "summary.json", summary)
-    with progress.bar("page", None, "file"):
+    with progress.bar("Writing the page", None, "files"):
         write_report(folder)
     return summary
 

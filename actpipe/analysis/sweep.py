@@ -35,7 +35,7 @@ def sweep(
 ) -> None:
     """`widest`: the most codes of a row that a consumer makes; `center` [d] is subtracted from every row."""
     total = sum(stop - start for start, stop in corpus.ranges) * store.context
-    with torch.inference_mode(), progress.bar(title, total, "token") as bar:
+    with torch.inference_mode(), progress.bar(title, total, "tokens") as bar:
         for rows in corpus.blocks(max(_CODES_PER_BLOCK // widest, 1)):
             x = store.read(hook, rows.first, rows.first + len(rows.tokens)).to(device).float()
             if center is not None:

@@ -37,7 +37,7 @@ def verify(store: Store | str | Path, progress: Progress = silent) -> dict[str, 
     damaged = [*_damaged_texts(path)]
     slabs = sorted(set(range(layout.n_slabs)) & _recorded(path))
     shards = len(slabs) * len(layout.hooks)
-    with progress.bar("verify", shards, "shards") as bar:
+    with progress.bar("Verifying", shards, "shards") as bar:
         for slab in slabs:
             damaged += _damaged_slab(path, layout, slab)
             bar.advance(len(layout.hooks))

@@ -146,7 +146,7 @@ class HookTraining:
         known_bad: set[str] = set()
         last_save, began = time.monotonic(), time.perf_counter() - seconds
         with progress.bar(
-            f"Training {len(names)} members on {self.hook}",
+            f"Training {len(names)} dictionaries",
             self.steps * self.config.batch_size,
             "rows",
             done=start * self.config.batch_size,
