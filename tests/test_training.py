@@ -20,8 +20,7 @@ from actpipe.errors import Mismatch, Missing, Misuse
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.stage import harvest
 from actpipe.progress import silent
-from actpipe.training import stage
-from actpipe.training.config import TrainConfig
+from actpipe.training.config import HELD_OUT_SHARE, TrainConfig
 from actpipe.training.cross_entropy import choose_probe, model_of, recoveries
 from actpipe.training.l1_grid import derived_grid, parse_l1_sweep
 from actpipe.training.stage import train
@@ -86,7 +85,7 @@ def test_held_out_numbers_are_those_of_the_saved_dictionary(config: TrainConfig,
     """By brute force: all held-out rows at once, in float64."""
     result = train(config)
     opened = actpipe.open_store(store)
-    held_out = torch.from_numpy(opened.held_out(stage.HELD_OUT_SHARE)).flatten()
+    held_out = torch.from_numpy(opened.held_out(HELD_OUT_SHARE)).flatten()
     x = opened.read(HOOK, 0, opened.rows)[held_out]
     for member in result.members:
         dictionary = sae.load(Path(result.out) / member["path"])
@@ -132,9 +131,9 @@ import sys, time
 from pathlib import Path, PosixPath
 import torch; torch.set_num_threads(1)
 import sae
-from actpipe.training import stage
+from actpipe.training import hook_training, stage
 from actpipe.training.config import TrainConfig
-stage.CHECKPOINT_EVERY_S = 0.02
+hook_training.CHECKPOINT_EVERY_S = 0.02
 step = sae.Ensemble.step
 def slowly(self, x):
     time.sleep(0.02)

@@ -9,6 +9,8 @@ from typing import Annotated
 from actpipe.errors import Misuse
 from actpipe.places import RUN, STORE
 
+HELD_OUT_SHARE = 0.05  # of the documents; never trained on
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:

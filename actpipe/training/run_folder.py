@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable
@@ -104,6 +105,11 @@ class RunFolder:
 
     def write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         write_lines(self.path / "metrics.jsonl", lines)
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity: such a number is null."""
+    return value if math.isfinite(value) else None
 
 
 def _description(path: Path, store: Store, config: dict[str, Any]) -> dict[str, Any]:
