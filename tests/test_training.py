@@ -168,7 +168,7 @@ def test_running_again_trains_nothing(config: TrainConfig, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"lr": 2e-3}, "lr is 0.001 there and 0.002 here"), ({"seeds": 1}, "seeds is 2"), ({"tokens": 9}, "rows is 4096")],
+    [({"lr": 3e-3}, "lr is 0.002 there and 0.003 here"), ({"seeds": 1}, "seeds is 2"), ({"tokens": 9}, "rows is 4096")],
 )
 def test_two_runs_are_never_mixed(config: TrainConfig, change: dict[str, Any], named: str) -> None:
     train(config)
