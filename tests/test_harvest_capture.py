@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from actpipe.errors import Missing, Misuse
-from actpipe.harvest.capture import capture, splice
+from actpipe.harvest.capture import capture, measure_sites, splice
 from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
-from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks, measure_sites
+from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks
 
 FAMILIES = ("llama", "gpt2", "neox")
 RESIDUAL = ("blocks.1.hook_resid_pre", "blocks.1.hook_resid_post")

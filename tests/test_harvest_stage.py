@@ -17,10 +17,10 @@ import torch
 import actpipe
 from actpipe.errors import Failure, Mismatch, Misuse
 from actpipe.harvest import stage
-from actpipe.harvest.capture import capture
+from actpipe.harvest.capture import capture, measure_sites
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import load_model
-from actpipe.harvest.sites import known_hooks, match_hooks, measure_sites
+from actpipe.harvest.sites import known_hooks, match_hooks
 from actpipe.harvest.stage import harvest
 
 HOOKS = ("blocks.1.hook_resid_post", "blocks.1.mlp.hook_post")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from actpipe.errors import Failure
+from actpipe.errors import Failure, Misuse
 from actpipe.harvest.sites import Side, Site
 
 Note: TypeAlias = Callable[[str, Tensor], None]
@@ -48,6 +48,24 @@ def leaving(value: Any) -> Tensor:
     if not isinstance(first, Tensor):
         raise Failure(f"a hooked module returned a {type(first).__name__} where a tensor was expected.")
     return first
+
+
+def measure_sites(chosen: dict[str, tuple[str, Side]], module: nn.Module) -> tuple[Site, ...]:
+    """Run the model on two tokens to learn each site's width, and that it fires at all."""
+    seen: dict[str, int] = {}
+
+    def note(hook: str, value: Tensor) -> None:
+        seen.setdefault(hook, value.flatten(2).shape[-1])
+
+    handles = [watch(module, hook, path, side, note) for hook, (path, side) in chosen.items()]
+    device = next(module.parameters()).device
+    with torch.inference_mode():
+        module(torch.zeros(1, 2, dtype=torch.long, device=device), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    if missing := [hook for hook in chosen if hook not in seen]:
+        raise Misuse(f"The hook {missing[0]!r} does not fire when this model reads text, so it cannot be harvested.")
+    return tuple(Site(hook, path, side, seen[hook]) for hook, (path, side) in chosen.items())
 
 
 @contextmanager

@@ -106,26 +106,6 @@ def _unknown(pattern: str, known: Iterable[str]) -> str:
     return f"This model has no hook {pattern!r}.{depth}{hint} `actpipe info MODEL` lists all of them."
 
 
-def measure_sites(chosen: dict[str, tuple[str, Side]], module: nn.Module) -> tuple[Site, ...]:
-    """Run the model on two tokens to learn each site's width, and that it fires at all."""
-    from actpipe.harvest.capture import watch
-
-    seen: dict[str, int] = {}
-
-    def note(hook: str, value: torch.Tensor) -> None:
-        seen.setdefault(hook, value.flatten(2).shape[-1])
-
-    handles = [watch(module, hook, path, side, note) for hook, (path, side) in chosen.items()]
-    device = next(module.parameters()).device
-    with torch.inference_mode():
-        module(torch.zeros(1, 2, dtype=torch.long, device=device), use_cache=False)
-    for handle in handles:
-        handle.remove()
-    if missing := [hook for hook in chosen if hook not in seen]:
-        raise Misuse(f"The hook {missing[0]!r} does not fire when this model reads text, so it cannot be harvested.")
-    return tuple(Site(hook, path, side, seen[hook]) for hook, (path, side) in chosen.items())
-
-
 def default_hooks(config: PretrainedConfig) -> tuple[str, ...]:
     """A third of the way up, where features of words have formed and predictions have not: residual stream and MLP."""
     layer = int(config.num_hidden_layers) * 3 // 10

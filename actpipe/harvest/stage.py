@@ -21,11 +21,11 @@ from torch import Tensor
 from actpipe.corpora import Corpus, open_corpus
 from actpipe.corpora.packing import Packed, PackingPolicy, pack, policy_for
 from actpipe.errors import Failure, Misuse
-from actpipe.harvest.capture import capture
+from actpipe.harvest.capture import capture, measure_sites
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
 from actpipe.harvest.provenance import describe
-from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks, measure_sites
+from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_bytes, readable_count
 from actpipe.store import Store, create_store

@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actpipe.harvest.capture import capture
+from actpipe.harvest.capture import capture, measure_sites
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.embedded import converted_folder
 from actpipe.harvest.model import load_model
-from actpipe.harvest.sites import Site, known_hooks, match_hooks, measure_sites
+from actpipe.harvest.sites import Site, known_hooks, match_hooks
 from actpipe.harvest.stage import _fill
 from actpipe.progress import silent
 from actpipe.store import create_store
