@@ -1,7 +1,7 @@
 """The Zarr v3 data type `bfloat16` for zarr-python, which has none; values are `ml_dtypes.bfloat16`.
 
-The entry point `zarr.data_type` of this package points here. zarr-python 3.1.6 collects such entry points and never loads
-them, so until that is mended a program that opens a store with zarr-python calls `register` first.
+The entry point `zarr.data_type` of this package points here. zarr-python 3.1.6 collects such entry points and never
+loads them, so until that is mended a program that opens a store with zarr-python calls `register` first.
 """
 
 from __future__ import annotations
