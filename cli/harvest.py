@@ -15,7 +15,7 @@ EXAMPLES = """
 \b
 Examples:
   actpipe harvest
-  actpipe harvest --tokens 1M --hook 'blocks.*.hook_resid_post'
+  actpipe harvest --tokens 1M --hook 'blocks.*.hook_resid_post' --dry-run
   actpipe harvest --model EleutherAI/pythia-70m-deduped --dataset NeelNanda/pile-10k \\
                   --hook blocks.2.hook_resid_post --hook blocks.2.mlp.hook_post
   actpipe harvest --model ./my-model --dataset notes.txt --out notes.zarr
@@ -24,20 +24,26 @@ Examples:
 
 @click.command("harvest", epilog=EXAMPLES)
 @options_of(HarvestConfig)
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and write nothing.")
 @shared
-def command(as_json: bool, quiet: bool, **options: Any) -> None:
+def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Run a model over a text and store its activations as ./actpipe-out/store.zarr.
 
     Running the same command again continues a harvest that was stopped, and does nothing when it is complete.
     """
     from dataclasses import asdict
 
-    from actpipe.harvest.stage import harvest
+    from actpipe.harvest.stage import harvest, plan
     from actpipe.quantities import readable_bytes, readable_count
 
     from .progress import progress_for
 
-    result = harvest(HarvestConfig(**options), progress_for(quiet=quiet))
+    config, progress = HarvestConfig(**options), progress_for(quiet=quiet)
+    if dry_run:
+        planned = plan(config, progress)
+        click.echo(json.dumps(asdict(planned)) if as_json else "\n".join(planned.lines()))
+        return
+    result = harvest(config, progress)
     if as_json:
         click.echo(json.dumps(asdict(result)))
         return

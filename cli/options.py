@@ -12,21 +12,23 @@ from typing import Annotated, Any, Literal, TypeVar
 import click
 
 from actpipe.errors import Misuse
-from actpipe.quantities import parse_count
+from actpipe.quantities import parse_bytes, parse_count
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 # Fields that count tokens take 500k and 1e6; other whole numbers are written out.
 COUNTS = frozenset({"tokens"})
+SIZES = frozenset({"max_disk"})  # take 20GB
 
 
-class Count(click.ParamType[int]):
-    name = "N"
+class Quantity(click.ParamType[int]):
+    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
+        self.name, self.parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, int):
             return value
         try:
-            return parse_count(value)
+            return self.parse(value)
         except Misuse as error:
             self.fail(str(error), param, ctx)
 
@@ -82,7 +84,9 @@ def _without_none(kind: Any) -> Any:
 
 def _click_type(name: str, kind: Any) -> Any:
     if name in COUNTS:
-        return Count()
+        return Quantity("N", parse_count)
+    if name in SIZES:
+        return Quantity("BYTES", parse_bytes)
     if typing.get_origin(kind) is Literal:
         return click.Choice(typing.get_args(kind))
     if kind == tuple[int, ...]:

@@ -16,7 +16,7 @@ import torch
 
 import actpipe
 from actpipe.errors import Failure, Mismatch, Misuse
-from actpipe.harvest import stage
+from actpipe.harvest import plan, stage
 from actpipe.harvest.capture import capture, measure_sites
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import load_model
@@ -119,10 +119,27 @@ def test_a_store_that_does_not_fit_is_refused_before_anything_is_written(
     config: HarvestConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(config.out.parent)
-    monkeypatch.setattr(stage.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
     with pytest.raises(Failure, match="has 100 kB free"):
         harvest(config)
     assert list(config.out.parent.iterdir()) == []
+
+
+def test_a_store_beyond_max_disk_is_refused_before_anything_is_written(config: HarvestConfig) -> None:
+    with pytest.raises(Misuse, match="needs 960 kB and --max-disk allows 500 kB"):
+        harvest(replace(config, max_disk=500_000))
+    assert list(config.out.parent.iterdir()) == []
+
+
+def test_a_plan_counts_what_the_store_will_hold_and_writes_nothing(config: HarvestConfig) -> None:
+    planned = stage.plan(config)
+    assert list(config.out.parent.iterdir()) == []
+    assert planned.tokens == 3000
+    assert planned.hooks == {"blocks.1.hook_resid_post": 3000 * 32 * 4, "blocks.1.mlp.hook_post": 3000 * 48 * 4}
+    assert planned.bytes == sum(planned.hooks.values()) == 960_000
+    assert 0 < planned.seconds < 600
+    # Beside the activations: tokens, checksums, statistics, metadata.
+    assert planned.bytes < harvest(config).bytes < 1.2 * planned.bytes
 
 
 def test_nothing_is_written_for_an_unknown_hook(config: HarvestConfig) -> None:
@@ -150,7 +167,7 @@ HARVEST_SLOWLY = """
 import sys, time
 from pathlib import Path
 import torch; torch.set_num_threads(1)
-from actpipe.harvest import stage
+from actpipe.harvest import plan, stage
 from actpipe.harvest.config import HarvestConfig
 stage.SMALLEST_SLAB_BYTES = 1 << 16
 write = stage.Store.write_slab

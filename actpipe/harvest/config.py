@@ -31,6 +31,7 @@ class HarvestConfig:
     text_field: Annotated[str, "Field that holds the text, in JSON Lines and Hugging Face datasets."] = "text"
     split: Annotated[str, "Split of a Hugging Face dataset."] = "train"
     out: Annotated[Path, "Where the store goes."] = STORE
+    max_disk: Annotated[int | None, "Refuse a store larger than this, such as 20GB."] = None
     overwrite: Annotated[bool, "Remove the store at --out first."] = False
 
     def __post_init__(self) -> None:

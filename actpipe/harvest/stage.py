@@ -20,22 +20,21 @@ from torch import Tensor
 
 from actpipe.corpora import Corpus, open_corpus
 from actpipe.corpora.packing import Packed, PackingPolicy, pack, policy_for
-from actpipe.errors import Failure, Misuse
+from actpipe.errors import Misuse
 from actpipe.harvest.capture import capture, measure_sites
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
+from actpipe.harvest.plan import HarvestPlan, make_plan
 from actpipe.harvest.provenance import describe
 from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks
 from actpipe.progress import Progress, silent
-from actpipe.quantities import readable_bytes, readable_count
+from actpipe.quantities import readable_count
 from actpipe.store import Store, create_store
 from actpipe.store.dtypes import TORCH
 
 # A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
 SLABS_PER_RUN = 16
 SMALLEST_SLAB_BYTES, LARGEST_SLAB_BYTES = 16 << 20, 512 << 20
-# Metadata, tokens, checksums and rounding to whole sequences, with room to spare.
-DISK_MARGIN = 1.05
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,23 @@ class HarvestResult:
     complete: bool
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What a harvest is made from, loaded and checked."""
+
+    corpus: Corpus
+    model: LanguageModel
+    sites: tuple[Site, ...]
+    policy: PackingPolicy
+    asked: dict[str, Any]  # the configuration as a store records it
+
+
 def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult:
     """Fill the store at `config.out`, continuing one that the same configuration began."""
-    corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split)
-    # Names are checked against the model's skeleton, before any weight is loaded.
-    chosen = _chosen_hooks(config, progress)
-    if config.overwrite:
-        _remove(config.out)
-    model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
-    sites = measure_sites(chosen, model.module)
-    policy = policy_for(model.tokenizer, config.context)
-    asked = describe(config, model, corpus, policy, sites)
-    store = _continued(config.out, asked) or _begun(config, corpus, model, policy, sites, asked, progress)
-    speed = _fill(store, model, sites, config, progress)
+    parts = _parts(config, progress)
+    store = None if config.overwrite else _continued(config.out, parts.asked)
+    store = store or _begun(config, parts, progress)
+    speed = _fill(store, parts.model, parts.sites, config, progress)
     return HarvestResult(
         out=str(store.path),
         rows=store.rows,
@@ -69,6 +72,22 @@ def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult
         tokens_per_second=speed,
         complete=store.is_complete,
     )
+
+
+def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
+    """What `harvest` would do and cost; writes nothing."""
+    parts = _parts(config, progress)
+    return make_plan(config, parts.model, parts.sites, _packed(config, parts, progress))
+
+
+def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
+    corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split)
+    # Names are checked against the model's skeleton, before any weight is loaded.
+    chosen = _chosen_hooks(config, progress)
+    model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
+    sites = measure_sites(chosen, model.module)
+    policy = policy_for(model.tokenizer, config.context)
+    return _Parts(corpus, model, sites, policy, describe(config, model, corpus, policy, sites))
 
 
 def _chosen_hooks(config: HarvestConfig, progress: Progress) -> dict[str, Any]:
@@ -92,45 +111,37 @@ def _continued(path: Path, asked: dict[str, Any]) -> Store | None:
     return store
 
 
-def _begun(
-    config: HarvestConfig,
-    corpus: Corpus,
-    model: LanguageModel,
-    policy: PackingPolicy,
-    sites: tuple[Site, ...],
-    asked: dict[str, Any],
-    progress: Progress,
-) -> Store:
+def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
     """A new store with its text in place and no activations yet."""
-    packed = _packed(config, corpus, model, policy, progress)
-    row_bytes = sum(site.width for site in sites) * TORCH[config.dtype].itemsize
-    total = packed.tokens.size * row_bytes
-    _check_disk(config.out, total)
-    sizes = ", ".join(f"{site.hook} ({site.width} wide)" for site in sites)
-    progress.say(f"{readable_count(packed.tokens.size)} tokens, {readable_bytes(total)}: {sizes}")
+    packed = _packed(config, parts, progress)
+    made = make_plan(config, parts.model, parts.sites, packed)
+    for line in made.lines():
+        progress.say(line)
+    made.require_room(config.max_disk)
+    if config.overwrite:  # only now: nothing that can be refused is left
+        _remove(config.out)
     return create_store(
         config.out,
         tokens=packed.tokens,
         doc=packed.doc,
         mask=packed.mask,
-        hooks={site.hook: site.width for site in sites},
+        hooks={site.hook: site.width for site in parts.sites},
         dtype=config.dtype,
-        config=asked,
-        max_slab_bytes=min(max(total // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
+        config=parts.asked,
+        max_slab_bytes=min(max(made.bytes // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
     )
 
 
-def _packed(
-    config: HarvestConfig, corpus: Corpus, model: LanguageModel, policy: PackingPolicy, progress: Progress
-) -> Packed:
+def _packed(config: HarvestConfig, parts: _Parts, progress: Progress) -> Packed:
     blocks = []
+    documents = parts.corpus.documents()
     with progress.bar("Tokenising", config.sequences * config.context, "tokens") as bar:
-        for block in pack(corpus.documents(), model.tokenizer, policy, sequences=config.sequences):
+        for block in pack(documents, parts.model.tokenizer, parts.policy, sequences=config.sequences):
             blocks.append(block)
             bar.advance(block.tokens.size)
     if not blocks:
         raise Misuse(
-            f"The dataset {corpus.name} does not fill one sequence of {config.context} tokens. "
+            f"The dataset {parts.corpus.name} does not fill one sequence of {config.context} tokens. "
             "Give more text or a smaller --context."
         )
     packed = Packed(*(np.concatenate([getattr(block, name) for block in blocks]) for name in ("tokens", "doc", "mask")))
@@ -139,16 +150,6 @@ def _packed(
             f"The dataset ends after {readable_count(packed.tokens.size)} of {readable_count(config.tokens)} tokens."
         )
     return packed
-
-
-def _check_disk(path: Path, total: int) -> None:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free
-    if total * DISK_MARGIN > free:
-        raise Failure(
-            f"The store needs {readable_bytes(total)} and {folder} has {readable_bytes(free)} free. "
-            "Harvest fewer --tokens or hooks, or give --out another disk."
-        )
 
 
 def _fill(
