@@ -82,6 +82,15 @@ def test_deleted_commit_record_hides_the_slab_until_it_is_written_again(store):
     assert repair(store)["complete"]
 
 
+@pytest.mark.parametrize("withdrawn", [True, False])
+def test_a_slab_without_a_commit_record_is_not_complete_and_not_damaged(store, withdrawn):
+    if withdrawn:
+        store.withdraw(3)
+    else:
+        (store.path / "commit" / "c" / "3" / "0").unlink()
+    assert verify(store) == {"complete": False, "shards": 10, "damaged": []}
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 36])
 def test_damaged_commit_record_counts_as_none_and_is_named(store, content):
     (store.path / "commit" / "c" / "3" / "0").write_bytes(content)

@@ -51,9 +51,10 @@ def _finding(
 
 
 def _recorded(path: Path) -> set[int]:
-    """Slabs with a commit record, sound or not."""
+    """Slabs with a commit record, sound or not; the folder of a withdrawn record stays behind."""
     folder = path / "commit" / "c"
-    return {int(name) for name in os.listdir(folder) if name.isdecimal()} if folder.exists() else set()
+    names = os.listdir(folder) if folder.exists() else []
+    return {int(name) for name in names if name.isdecimal() and (folder / name / "0").exists()}
 
 
 def _damaged_texts(path: Path) -> Iterator[dict[str, Any]]:
