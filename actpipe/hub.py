@@ -11,11 +11,14 @@ import socket
 import sys
 from functools import lru_cache
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 
 @lru_cache(maxsize=1)
 def use_cache_if_unreachable() -> None:
     """Switch the libraries to their offline mode when the name of the hub does not resolve."""
+    if getproxies():  # then the proxy resolves names, not we
+        return
     endpoint = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     try:
         socket.getaddrinfo(endpoint.hostname, endpoint.port or 443)

@@ -73,7 +73,8 @@ def main() -> None:
     except ActpipeError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail("Stopped. Run the same command again to continue.", INTERRUPTED)
+        again = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command again"
+        _fail(f"Stopped. Run {again} to continue.", INTERRUPTED)
     except BrokenPipeError:  # `actpipe info | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from actpipe.errors import Missing
+from actpipe.errors import Damaged, Missing
 from actpipe.places import STORE
 
 from .options import shared
@@ -85,9 +85,14 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _dictionary(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+
     import sae
 
-    return {"dictionary": str(path), **sae.load(path).config}
+    try:
+        return {"dictionary": str(path), **sae.load(path).config}
+    except (ValueError, SafetensorError) as error:
+        raise Damaged(f"The dictionary {path} cannot be read ({error}). Train it again with --overwrite.") from None
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ COUNTS = frozenset({"tokens"})
 SIZES = frozenset({"max_disk"})  # take 20GB
 
 
-class Quantity(click.ParamType[int]):
+# Not subscripted: click before 8.4 has no generic ParamType.
+class Quantity(click.ParamType):  # type: ignore[type-arg]
     def __init__(self, name: str, parse: Callable[[str], int]) -> None:
         self.name, self.parse = name, parse
 
@@ -33,7 +34,7 @@ class Quantity(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-class Numbers(click.ParamType[tuple[int, ...]]):
+class Numbers(click.ParamType):  # type: ignore[type-arg]
     """`2,4,8` → (2, 4, 8)."""
 
     name = "A,B,…"

@@ -48,7 +48,10 @@ def read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = (file.metadata() or {}).get(METADATA_KEY)
-            return {name: file.get_tensor(name) for name in file.keys()}, header and json.loads(header)  # noqa: SIM118
+            # Cloned into torch's own memory: products on memory aligned otherwise may round differently, and a resumed
+            # training must give the same bits.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, header and json.loads(header)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is missing or damaged ({error}); write it again") from error
 

@@ -239,7 +239,7 @@ def test_a_number_of_units_is_drawn_by_seed_and_scored_as_before(copied: Analyze
 
 def test_ctrl_c_leaves_the_old_report_or_none(copied: AnalyzeConfig, tmp_path: Path) -> None:
     before = (copied.out / "summary.json").read_bytes()
-    for moment in ("features", "controls", "tables", "page"):
+    for moment in ("Reading the store", "Reading for the controls", "Writing tables", "Writing the page"):
         for out in (copied.out, tmp_path / "new"):
             changed = AnalyzeConfig(run=copied.run, out=out, seed=5)
             with pytest.raises(KeyboardInterrupt):

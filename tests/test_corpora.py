@@ -106,6 +106,17 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         list(Files(path=tmp_path / "latin.txt").documents())
 
 
+def test_half_a_surrogate_pair_is_replaced_and_bytes_that_are_no_text_are_named(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "odd.jsonl"
+    file.write_text('{"text": "a \\ud800 b"}', encoding="utf-8")
+    assert list(Files(path=file).documents()) == ["a ? b"]
+    file.write_bytes(b'{"text": "\xff"}')
+    with pytest.raises(Misuse, match="not UTF-8"):
+        list(Files(path=file).documents())
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="holds no file"):
         list(Files(path=tmp_path).documents())

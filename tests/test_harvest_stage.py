@@ -125,6 +125,24 @@ def test_a_store_that_does_not_fit_is_refused_before_anything_is_written(
     assert list(config.out.parent.iterdir()) == []
 
 
+def test_an_empty_folder_is_a_place_for_a_store_and_another_folder_is_left_alone(config: HarvestConfig) -> None:
+    config.out.mkdir()
+    assert harvest(config).complete
+    with pytest.raises(Misuse, match="is not a store, so it is left alone"):
+        harvest(replace(config, out=config.out.parent))
+
+
+def test_a_context_longer_than_the_model_reads_is_refused(config: HarvestConfig) -> None:
+    with pytest.raises(Misuse, match="reads 64 tokens at most"):
+        harvest(replace(config, context=65))
+
+
+def test_a_device_that_is_not_there_is_one_sentence(config: HarvestConfig) -> None:
+    for device in ("gpu", "cuda:77"):
+        with pytest.raises(Misuse, match=f"The device '{device}' is not there"):
+            harvest(replace(config, device=device))
+
+
 def test_a_store_beyond_max_disk_is_refused_before_anything_is_written(config: HarvestConfig) -> None:
     with pytest.raises(Misuse, match="needs 960 kB and --max-disk allows 500 kB"):
         harvest(replace(config, max_disk=500_000))
@@ -184,12 +202,11 @@ def run_slowly(config: HarvestConfig) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", HARVEST_SLOWLY, repr(config)], env=environment)
 
 
-@pytest.mark.slow
 def test_a_killed_harvest_ends_with_the_same_bytes(config: HarvestConfig, tmp_path: Path) -> None:
     whole = replace(config, out=tmp_path / "whole.zarr")
     assert run_slowly(whole).wait() == 0
     draw, kills = random.Random(0), 0
-    for _ in range(12):
+    for _ in range(8):
         process = run_slowly(config)
         deadline = time.monotonic() + 60
         while not config.out.exists() and process.poll() is None and time.monotonic() < deadline:

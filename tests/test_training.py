@@ -16,14 +16,16 @@ from safetensors.torch import load_file
 
 import actpipe
 import sae
-from actpipe.errors import Mismatch, Missing, Misuse
+from actpipe.errors import Diverged, Mismatch, Missing, Misuse
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.stage import harvest
 from actpipe.progress import silent
+from actpipe.training import hook_training, stage
 from actpipe.training.config import HELD_OUT_SHARE, TrainConfig
 from actpipe.training.cross_entropy import choose_probe, model_of, recoveries
 from actpipe.training.l1_grid import derived_grid, parse_l1_sweep
 from actpipe.training.stage import train
+from sae.adam import StackedAdam
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -105,25 +107,75 @@ def test_a_stronger_penalty_is_sparser_and_loses_more(store: Path, tmp_path: Pat
     assert weak["fvu"] < strong["fvu"] < 1
 
 
-def test_an_interrupted_run_ends_with_the_same_bits(config: TrainConfig, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("codes_at_once", [0, 2**19])
+def test_ctrl_c_inside_a_step_waits_for_its_end_and_the_run_ends_with_the_same_bits(
+    config: TrainConfig, tmp_path: Path, monkeypatch: Any, codes_at_once: int
+) -> None:
+    """A real signal while half of the members have moved, with members stepped one by one and all at once."""
+    monkeypatch.setattr("sae.ensemble.CODES_AT_ONCE_ON_CPU", codes_at_once)
+    config = replace(config, expansion=(1, 2))
     train(replace(config, out=tmp_path / "whole"))
-    step = sae.Ensemble.step
+    move, sent = StackedAdam._step_one, []
 
-    def interrupted(self: sae.Ensemble, x: torch.Tensor) -> sae.StepReport:
-        if self.steps == 17:
-            raise KeyboardInterrupt
-        return step(self, x)
+    def interrupted(self: StackedAdam, params: Any, grads: Any, member: int, **rest: Any) -> None:
+        if member == 1 and int(self.steps[0]) == 17 and not sent:
+            sent.append(True)
+            signal.raise_signal(signal.SIGINT)
+        move(self, params, grads, member, **rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(sae.Ensemble, "step", interrupted)
+        patched.setattr(StackedAdam, "_step_one", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(config)
-    assert list((config.out / "checkpoint").iterdir())
+    assert len(list((config.out / "checkpoint").iterdir())) == 2
     assert not (config.out / "results.json").exists()
     train(config)
     assert_same_bits(config.out, tmp_path / "whole")
     metrics = [(path / "metrics.jsonl").read_text() for path in (config.out, tmp_path / "whole")]
     assert metrics[0] == metrics[1]
+
+
+def test_a_step_that_fails_is_not_saved(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = sae.Ensemble.step
+
+    def failing(self: sae.Ensemble, x: torch.Tensor) -> sae.StepReport:
+        if self.steps == 5:
+            raise MemoryError
+        return step(self, x)
+
+    monkeypatch.setattr(sae.Ensemble, "step", failing)
+    with pytest.raises(MemoryError):
+        train(config)
+    assert not (config.out / "checkpoint").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_its_group_starts_anew(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(replace(config, out=tmp_path / "whole"))
+    monkeypatch.setattr(hook_training, "CHECKPOINT_EVERY_S", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "evaluated", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    (checkpoint,) = (config.out / "checkpoint").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    train(config)
+    assert_same_bits(config.out, tmp_path / "whole")
+
+
+def test_a_run_whose_members_all_diverge_fails_every_time(config: TrainConfig) -> None:
+    for _ in range(2):
+        with pytest.raises(Diverged, match="smaller --lr"):
+            train(replace(config, lr=1e30, l1=(1.0,)))
+    assert not (config.out / "results.json").exists()
+
+
+def test_litter_of_a_killed_run_does_not_stop_the_next(config: TrainConfig) -> None:
+    config.out.mkdir()
+    (config.out / "run.json.123-abcd.partial").write_text("{")
+    train(config)
+    assert not list(config.out.rglob("*.partial"))
 
 
 TRAIN_SLOWLY = """
@@ -143,21 +195,25 @@ stage.train(eval(sys.argv[1]))
 """
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(config: TrainConfig, tmp_path: Path) -> None:
-    config = replace(config, evaluate_loss=False)
+    config = replace(config, evaluate_loss=False, expansion=(1, 2))
     train(replace(config, out=tmp_path / "whole"))
     environment = os.environ | {"PYTHONPATH": str(Path(actpipe.__file__).parent.parent)}
-    for delay in (0.0, 0.1, 0.25, 0.4):
+    kills = 0
+    for delay in (0.0, 0.1, 0.2, 0.3):
         process = subprocess.Popen([sys.executable, "-c", TRAIN_SLOWLY, repr(config)], env=environment)
         deadline = time.monotonic() + 60
         while not (config.out / "checkpoint").exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.005)
         time.sleep(delay)
+        kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
+    assert kills >= 2
     train(config)
     assert_same_bits(config.out, tmp_path / "whole")
+    metrics = [(path / "metrics.jsonl").read_text() for path in (config.out, tmp_path / "whole")]
+    assert metrics[0] == metrics[1]
 
 
 def test_running_again_trains_nothing(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +316,9 @@ def test_grids_are_what_was_typed() -> None:
     assert parse_l1_sweep("3:3:1") == (3.0,)
 
 
-@pytest.mark.parametrize("text", ["1e-4:x:3", "1:2", "1:2:0", "1:2:1.5", "2:1:3", "0:1:3", "a", "", "1,1", "-1", "nan"])
+@pytest.mark.parametrize(
+    "text", ["1e-4:x:3", "1:2", "1:2:0", "1:2:1.5", "2:1:3", "0:1:3", "a", "", "1,1", "1,1.0000001", "nan"]
+)
 def test_a_malformed_grid_is_one_sentence(text: str) -> None:
     with pytest.raises(Misuse, match="--l1-sweep"):
         parse_l1_sweep(text)

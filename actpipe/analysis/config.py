@@ -21,5 +21,5 @@ class AnalyzeConfig:
     def __post_init__(self) -> None:
         if self.units is not None and self.units < 1:
             raise Misuse(f"--units {self.units} leaves nothing to analyse; give a number of features of at least 1.")
-        if self.seed < 0:
-            raise Misuse(f"--seed {self.seed} is negative; give 0 or a positive whole number.")
+        if not 0 <= self.seed < 2**31:
+            raise Misuse(f"--seed {self.seed} is out of range; give a whole number from 0 to 2147483647, not negative.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import sae
 from actpipe.errors import ActpipeError
-from actpipe.harvest.model import default_device
+from actpipe.harvest.model import resolve_device
 from actpipe.progress import Progress
 
 from .corpus import Corpus
@@ -42,7 +42,7 @@ class HookAnalysis:
         self.store, self.model, self.hook, self.corpus = inputs.store, inputs.model, hook, corpus
         self.members = [member for member in inputs.members if member.hook == hook]
         self.units, self.seed, self.progress = units, seed, progress
-        self.device = default_device()
+        self.device = resolve_device(None)
         statistics = self.store.statistics(hook)
         self.mean = torch.from_numpy(statistics.mean).float().to(self.device)
         self.edges: NDArray[np.float64] = edges(float(np.sqrt(statistics.mean_square)))

@@ -29,7 +29,7 @@ def sweep(
     *,
     widest: int,
     center: Tensor | None = None,
-    device: str,
+    device: torch.device,
     progress: Progress,
     title: str,
 ) -> None:

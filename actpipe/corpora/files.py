@@ -51,36 +51,38 @@ class Files(Corpus):
         return found
 
 
-def _paragraphs(file: Path) -> Iterator[str]:
-    lines: list[str] = []
+def _lines(file: Path) -> Iterator[str]:
     with open(file, encoding="utf-8") as handle:
         try:
-            for line in handle:
-                if line.strip():
-                    lines.append(line)
-                elif lines:
-                    yield "".join(lines).strip()
-                    lines = []
+            yield from handle
         except UnicodeDecodeError as error:
-            raise Misuse(
-                f"{file} is not UTF-8 text ({error.reason} at byte {error.start}). Convert it first."
-            ) from None
+            raise Misuse(f"{file} is not UTF-8 text ({error.reason}). Convert it first.") from None
+
+
+def _paragraphs(file: Path) -> Iterator[str]:
+    lines: list[str] = []
+    for line in _lines(file):
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield "".join(lines).strip()
+            lines = []
     if lines:
         yield "".join(lines).strip()
 
 
 def _records(file: Path, text_field: str) -> Iterator[str]:
-    with open(file, encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise Misuse(f"{file}, line {number} is not JSON: {error.msg}.") from None
-            if not isinstance(record, dict) or not isinstance(record.get(text_field), str):
-                known = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-                raise Misuse(
-                    f"{file}, line {number} has no text in field {text_field!r} (it has {known}). Give --text-field."
-                )
-            yield record[text_field]
+    for number, line in enumerate(_lines(file), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise Misuse(f"{file}, line {number} is not JSON: {error.msg}.") from None
+        if not isinstance(record, dict) or not isinstance(record.get(text_field), str):
+            known = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+            raise Misuse(
+                f"{file}, line {number} has no text in field {text_field!r} (it has {known}). Give --text-field."
+            )
+        # JSON can spell half a surrogate pair, which is no text and which no tokenizer takes.
+        yield record[text_field].encode("utf-8", "replace").decode()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from actpipe.errors import Failure, Missing, Misuse
@@ -48,7 +49,7 @@ def load_model(
     """Load weights and tokenizer. `auto` is bfloat16 where the processor computes with it, float32 elsewhere."""
     from transformers import AutoModelForCausalLM
 
-    place = torch.device(device or default_device())
+    place = resolve_device(device)
     wanted = _dtype(dtype, place)
     folder = _source(name, progress)
     with quiet_transformers():
@@ -76,8 +77,16 @@ def load_config(name: str, progress: Progress = silent) -> PretrainedConfig:
     return config
 
 
-def default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def resolve_device(name: str | None) -> torch.device:
+    """The named device, else a GPU if there is one; Misuse for one that is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise Misuse(f"The device {name!r} is not there; give cpu, or a GPU that torch sees, such as cuda:0.") from None
+    return device
 
 
 def _source(name: str, progress: Progress = silent) -> str:
@@ -100,7 +109,7 @@ def _load(name: str, load: Callable[[], Any]) -> Any:
         return load()
     except torch.OutOfMemoryError as error:
         raise Failure(f"The model {name!r} does not fit into the memory of the device: {error}") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Missing(
             f"The model {name!r} could not be loaded: {reason} "

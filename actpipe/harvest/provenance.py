@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actpipe.corpora import Corpus
@@ -24,7 +25,7 @@ def describe(
 ) -> dict[str, Any]:
     return {
         "model": {
-            "name": model.name,
+            "name": str(Path(model.name).resolve()) if Path(model.name).is_dir() else model.name,
             "fingerprint": model.fingerprint(),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,

@@ -85,6 +85,9 @@ def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
     # Names are checked against the model's skeleton, before any weight is loaded.
     chosen = _chosen_hooks(config, progress)
     model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and config.context > longest:
+        raise Misuse(f"The model {config.model} reads {longest} tokens at most; give a --context up to that.")
     sites = measure_sites(chosen, model.module)
     policy = policy_for(model.tokenizer, config.context)
     return _Parts(corpus, model, sites, policy, describe(config, model, corpus, policy, sites))
@@ -96,17 +99,25 @@ def _chosen_hooks(config: HarvestConfig, progress: Progress) -> dict[str, Any]:
     return match_hooks(config.hook or default_hooks(load_model_config), known)
 
 
+def _opened(path: Path) -> Store:
+    if not (path / "zarr.json").exists():
+        raise Misuse(f"{path} exists and is not a store, so it is left alone. Give --out another place.")
+    return Store.open(path)
+
+
 def _remove(path: Path) -> None:
     if path.exists():
-        Store.open(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
+        _opened(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
         shutil.rmtree(path)
 
 
 def _continued(path: Path, asked: dict[str, Any]) -> Store | None:
     """The store that this configuration began, if there is one."""
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
     if not path.exists():
         return None
-    store = Store.open(path)
+    store = _opened(path)
     store.require_config(asked)
     return store
 

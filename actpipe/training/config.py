@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -35,5 +36,7 @@ class TrainConfig:
                 raise Misuse(f"--{name} must be at least 1, not {value}.")
         if not self.expansion or min(self.expansion) < 1 or len(set(self.expansion)) < len(self.expansion):
             raise Misuse(f"--expansion needs different whole numbers from 1 up, not {self.expansion}.")
-        if not self.lr > 0:
-            raise Misuse(f"--lr must be positive, not {self.lr}.")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise Misuse(f"--lr must be positive and finite, not {self.lr}.")
+        if not 0 <= self.seed < 2**31:
+            raise Misuse(f"--seed must be from 0 to 2147483647, not {self.seed}.")

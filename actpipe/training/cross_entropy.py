@@ -8,6 +8,7 @@ carries the attention sink, without which any model falls apart whatever the dic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -93,8 +94,8 @@ def recoveries(
     return [
         Recovery(
             delta_ce=ce - clean,
-            loss_recovered=(zero - ce) / (zero - clean),
-            loss_recovered_mean=(average - ce) / (average - clean),
+            loss_recovered=_share(zero, ce, clean),
+            loss_recovered_mean=_share(average, ce, clean),
             ce_clean=clean,
             ce_zero=zero,
             ce_mean=average,
@@ -102,6 +103,11 @@ def recoveries(
         )
         for ce in spliced
     ]
+
+
+def _share(worst: float, ce: float, clean: float) -> float:
+    """NaN where replacing the rows costs the model nothing: then there is nothing to recover."""
+    return (worst - ce) / (worst - clean) if worst != clean else math.nan
 
 
 def _reconstruction(dictionary: Dictionary) -> Callable[[Tensor], Tensor]:

@@ -18,7 +18,7 @@ def parse_l1_sweep(text: str) -> tuple[float, ...] | None:
     """`1e-2:10:8` (logarithmic), `1,2,5` (a list), or None for `auto`: to be derived from the store."""
     if text == DERIVED:
         return None
-    values = _range(text) if ":" in text else tuple(_number(part, text) for part in text.split(","))
+    values = _range(text) if ":" in text else tuple(_rounded(_number(part, text)) for part in text.split(","))
     if len(set(values)) < len(values):
         raise Misuse(f"--l1-sweep {text} names the same value twice; two members would be identical.")
     return values
@@ -40,7 +40,12 @@ def _range(text: str) -> tuple[float, ...]:
     count = int(parts[2])
     if not 0 < low <= high:
         raise Misuse(f"--l1-sweep {text}: a logarithmic grid needs 0 < LOW ≤ HIGH; give zero in a list, as in 0,1,2.")
-    return tuple(float(f"{value:.6g}") for value in _geometric(low, high, count))
+    return tuple(_rounded(value) for value in _geometric(low, high, count))
+
+
+def _rounded(value: float) -> float:
+    """To the digits that a member's name shows, so that different members have different names."""
+    return float(f"{value:.6g}")
 
 
 def _geometric(low: float, high: float, count: int) -> list[float]:

@@ -29,6 +29,8 @@ class RunFolder:
         if overwrite:
             cls._remove(path)
         run = cls(path)
+        for litter in path.rglob("*.partial"):  # of a run that was killed while writing
+            litter.unlink()
         if not run._file.exists():
             if path.exists() and any(path.iterdir()):
                 raise Misuse(f"{path} is not empty and holds no run. Give --out another place.")

@@ -12,9 +12,11 @@ from typing import Any
 
 import sae
 from actpipe.errors import Missing, Misuse
+from actpipe.harvest.model import resolve_device
 from actpipe.progress import Progress, silent
 from actpipe.store import Store
 from actpipe.training.config import HELD_OUT_SHARE, TrainConfig
+from actpipe.training.cross_entropy import model_of
 from actpipe.training.evaluation import evaluated
 from actpipe.training.group import Group
 from actpipe.training.hook_training import HookTraining
@@ -35,13 +37,19 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
     store = _whole_store(config)
     hooks = _chosen_hooks(store, config.hook)
     grids = {hook: config.l1 if config.l1 is not None else derived_grid(store.hooks[hook]) for hook in hooks}
-    train_rows = store.mask & ~store.held_out(HELD_OUT_SHARE)
+    held_out = store.held_out(HELD_OUT_SHARE)
+    if int(held_out.sum()) < 2:
+        raise Misuse(f"The held-out documents of {store.path} have fewer than two tokens. Harvest more text.")
+    train_rows = store.mask & ~held_out
     rows = config.tokens or max(int(train_rows.sum()), LEAST_ROWS)
     settled = _settled(config, hooks, grids, rows)
+    resolve_device(config.device)
     run = RunFolder.begin(config.out, store, settled, overwrite=config.overwrite)
     if run.is_complete:
         progress.say(f"{run.path} is complete already.")
         return TrainResult(str(run.path), run.results())
+    if config.evaluate_loss:
+        model_of(store, "cpu")  # a model that is gone or has changed is found now, not after hours of training
     members: list[dict[str, Any]] = []
     for hook in hooks:
         here = [_group(config, store, hook, grids[hook], expansion) for expansion in config.expansion]
