@@ -10,6 +10,7 @@ import click
 
 from actpipe.errors import Damaged, Missing
 from actpipe.places import STORE
+from actpipe.progress import Progress
 
 from .options import shared
 
@@ -28,7 +29,9 @@ Examples:
 @shared
 def command(subject: str, as_json: bool, quiet: bool) -> None:
     """Describe SUBJECT: a store, a training run, a dictionary, or a model and its hooks."""
-    described = _describe(subject)
+    from .progress import progress_for
+
+    described = _describe(subject, progress_for(quiet=quiet))
     if as_json:
         click.echo(json.dumps(described))
         return
@@ -36,7 +39,7 @@ def command(subject: str, as_json: bool, quiet: bool) -> None:
         click.echo(line)
 
 
-def _describe(subject: str) -> dict[str, Any]:
+def _describe(subject: str, progress: Progress) -> dict[str, Any]:
     path = Path(subject)
     if (path / "zarr.json").exists():
         return _store(path)
@@ -46,7 +49,7 @@ def _describe(subject: str) -> dict[str, Any]:
         return _dictionary(path)
     if path == STORE:
         raise Missing(f"There is no store at {STORE}; run `actpipe harvest` first, or name what to describe.")
-    return _model(subject)
+    return _model(subject, progress)
 
 
 def _store(path: Path) -> dict[str, Any]:
@@ -95,11 +98,11 @@ def _dictionary(path: Path) -> dict[str, Any]:
         raise Damaged(f"The dictionary {path} cannot be read ({error}). Train it again with --overwrite.") from None
 
 
-def _model(name: str) -> dict[str, Any]:
+def _model(name: str, progress: Progress) -> dict[str, Any]:
     from actpipe.harvest.model import load_config, load_tokenizer
     from actpipe.harvest.sites import default_hooks, known_hooks
 
-    config = load_config(name)
+    config = load_config(name, progress)  # says so when it converts the embedded model
     known = known_hooks(config, load_tokenizer(name))
     return {
         "model": name,

@@ -12,11 +12,17 @@ from actpipe.corpora.reviews import Reviews
 __all__ = ["Corpus", "Files", "HubDataset", "Reviews", "open_corpus"]
 
 
-def open_corpus(name: str, *, text_field: str = "text", split: str = "train") -> Corpus:
+def open_corpus(name: str, *, text_field: str = "text", split: str = "train", revision: str | None = None) -> Corpus:
     """`reviews`, else a local file or folder, else a Hugging Face dataset (`name` or `name:configuration`)."""
     if name == "reviews":
         return Reviews()
     if Path(name).exists():
         return Files(path=Path(name), text_field=text_field)
     repository, _, configuration = name.partition(":")
-    return HubDataset(repository=repository, configuration=configuration or None, split=split, text_field=text_field)
+    return HubDataset(
+        repository=repository,
+        configuration=configuration or None,
+        split=split,
+        revision=revision,
+        text_field=text_field,
+    )

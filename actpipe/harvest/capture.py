@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -78,7 +79,7 @@ def capture(module: nn.Module, sites: Sequence[Site]) -> Iterator[Callable[..., 
 
     def note(hook: str, value: Tensor) -> None:
         # Heads stay apart in some models ([batch, context, heads, width]); a row of the store is flat.
-        taken[hook] = value.flatten(2)
+        taken[hook] = rearrange(value, "batch position ... -> batch position (...)")
         if len(taken) == len(sites):
             raise _Enough
 

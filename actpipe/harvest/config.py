@@ -30,6 +30,7 @@ class HarvestConfig:
     device: Annotated[str | None, "Where the model runs, such as cpu or cuda:1. Default: a GPU if there is one."] = None
     text_field: Annotated[str, "Field that holds the text, in JSON Lines and Hugging Face datasets."] = "text"
     split: Annotated[str, "Split of a Hugging Face dataset."] = "train"
+    revision: Annotated[str | None, "Revision of a Hugging Face dataset."] = None
     out: Annotated[Path, "Where the store goes."] = STORE
     max_disk: Annotated[int | None, "Refuse a store larger than this, such as 20GB."] = None
     overwrite: Annotated[bool, "Remove the store at --out first."] = False

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from actpipe.corpora import Corpus, open_corpus
@@ -81,7 +82,7 @@ def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
 
 
 def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
-    corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split)
+    corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split, revision=config.revision)
     # Names are checked against the model's skeleton, before any weight is loaded.
     chosen = _chosen_hooks(config, progress)
     model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
@@ -207,6 +208,6 @@ def _slab(
         ids = torch.as_tensor(store.tokens[begin:end], dtype=torch.long, device=device)
         at = slice((begin - first) * store.context, (end - first) * store.context)
         for hook, value in run(ids).items():
-            buffers[hook][at] = value.flatten(0, 1).to(dtype)
+            buffers[hook][at] = rearrange(value, "batch position width -> (batch position) width").to(dtype)
         advance(ids.numel())
     return buffers
