@@ -16,7 +16,7 @@ from .tables import Row
 
 SHARD_UNITS = 64  # features a script; about 200 kB at 16 windows of 32 tokens
 SNIPPET_BEFORE, SNIPPET_AFTER = 14, 8  # tokens around the peak of the strongest context, shown in the table
-DIGITS = 4  # significant digits of every number in the page; the tables keep them all
+DIGITS = 4  # significant digits of every measurement in the page; the tables keep them all
 
 # Columns of the feature table that the page shows, by the short names it uses in filters.
 SCORES = {
@@ -43,8 +43,10 @@ def safe_json(value: Any) -> str:
 
 
 def number(value: float | None) -> float | int | None:
-    """`value` with DIGITS significant digits; what JSON cannot say (null, NaN, infinite) is None."""
-    if value is None or not math.isfinite(value):
+    """Integers as they are, others with DIGITS significant digits; what JSON cannot say (NaN, infinite) is None."""
+    if value is None or isinstance(value, int):
+        return value
+    if not math.isfinite(value):
         return None
     rounded = float(f"{value:.{DIGITS}g}")
     return int(rounded) if rounded.is_integer() else rounded
