@@ -111,6 +111,22 @@ def test_undefined_scores_are_null_and_not_numbers(out: Path) -> None:
     assert number(123456.0) == 123500
 
 
+def test_integers_are_exact_and_measurements_are_rounded() -> None:
+    assert [number(12288), number(123456), number(10_000_001)] == [12288, 123456, 10_000_001]
+    assert [number(123456.0), number(0.123456), number(0)] == [123500, 0.1235, 0]
+
+
+def test_a_report_without_names_of_model_and_dataset_says_so(tmp_path: Path) -> None:
+    write_tables(tmp_path, features=8)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"model": None, "dataset": None}))
+    page = write_report(tmp_path).read_text()
+    assert "<title>A model that the store does not name · features</title>" in page
+    assert "<h1>A model that the store does not name</h1>" in page
+    assert "documents of a dataset that the store does not name." in page
+    assert "None" not in page
+
+
 def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
     write_tables(tmp_path, features=8)
     summary = json.loads((tmp_path / "summary.json").read_text())
