@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import time
@@ -204,6 +206,41 @@ def test_a_deep_link_opens_its_feature(page: Callable[..., Any], report: tuple[P
     passage = "".join(corpus.vocabulary[token] for token in first)
     if not any(hostile in passage for hostile in HOSTILE):
         assert texts(browser, ".contexts li p")[0] == passage.removeprefix(" ")
+
+
+def test_an_address_that_cannot_be_decoded_is_no_dictionary(page: Callable[..., Any]) -> None:
+    browser = page("#%")
+    assert browser.execute_script("return dictionary.index === defaultMember()")
+    browser.execute_script(f"location.hash = '#{MEMBER}/3'")
+    until(lambda: texts(browser, "#panel h2") == ["Feature 3"])
+
+
+def test_csv_holds_texts_and_every_score_of_the_features_that_pass(page: Callable[..., Any]) -> None:
+    browser = page(f"#{MEMBER}")
+    search(browser, "r2>0.2")
+    rows = browser.execute_script("return table.getRows('active').map((r) => r.getData())")
+    browser.execute_script(
+        "const make = URL.createObjectURL; HTMLAnchorElement.prototype.click = () => {};"
+        "URL.createObjectURL = (blob) => { blob.text().then((text) => { window.csv = text; }); return make(blob); };"
+    )
+    browser.execute_script("document.getElementById('csv').dispatchEvent(new Event('click'))")
+    content = until(lambda: browser.execute_script("return window.csv"))
+    found = list(csv.DictReader(io.StringIO(content, newline="")))
+    scores = ("feature", "count", "density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2")
+    tokens = ("top_token_1", "top_token_2", "top_token_3")
+    assert list(found[0]) == [*scores, *tokens, "strongest_context"]
+    assert 2 < len(found) == len(rows) < 70
+    for line, row in zip(found, rows, strict=True):
+        assert [float(line[name]) for name in scores] == [row[name] for name in scores]
+        expected = browser.execute_script("return arguments[0].map((t) => csvText(textOf(t)))", row["top"])
+        assert [line[name] for name in tokens[: len(expected)]] == [cell[1:-1].replace('""', '"') for cell in expected]
+
+
+def test_csv_texts_are_quoted_and_never_formulas(page: Callable[..., Any]) -> None:
+    cells = ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\rx", "film", 'a"b', "a-b"]
+    written = page().execute_script("return arguments[0].map(csvText)", cells)
+    neutral = ["'=1+1", "'+1", "'-1", "'@a", "' =1", "'\t=1", "'\rx", "film", 'a""b', "a-b"]
+    assert written == [f'"{cell}"' for cell in neutral]
 
 
 def test_keys_walk_the_table_in_its_order_and_close_the_panel(page: Callable[..., Any]) -> None:

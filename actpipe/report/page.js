@@ -167,9 +167,14 @@ function go(member, feature) {
   location.hash = feature === undefined ? encodeURIComponent(member) : `${encodeURIComponent(member)}/${feature}`;
 }
 
+/** A part of the address; what is no address stands for itself and so for no dictionary. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
+}
+
 async function route() {
   const [name, feature] = location.hash.slice(1).split("/");
-  const found = report.members.findIndex((member) => member.member === decodeURIComponent(name));
+  const found = report.members.findIndex((member) => member.member === decoded(name));
   const index = found >= 0 ? found : dictionary?.index ?? defaultMember();
   try {
     if (dictionary?.index !== index) await chooseMember(index);
@@ -214,7 +219,7 @@ async function start() {
   table.on("renderComplete", () => table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData().feature === open)));
   $("query").addEventListener("input", applyQuery);
   $("member").addEventListener("change", (event) => go(report.members[Number(event.target.value)].member));
-  $("csv").addEventListener("click", () => table.download("csv", `${dictionary.member}.csv`));
+  $("csv").addEventListener("click", () => table.download(writeCsv(table), `${dictionary.member}.csv`));
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(document.documentElement).colorScheme.startsWith("dark");
     setTheme(dark ? "light" : "dark");

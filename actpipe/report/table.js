@@ -2,6 +2,8 @@
 "use strict";
 
 const SCORES = ["density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "feature", "count"];
+const CSV_SCORES = ["feature", "count", "density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2"];
+const TOP = ["top_token_1", "top_token_2", "top_token_3"];
 const COMPARE = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
 const TERM = /^(\w+)(<=|>=|<|>|=)(-?[\d.]+(?:e[+-]?\d+)?)(%?)$/i;
 const READY = [
@@ -31,6 +33,29 @@ function searchable(row) {
 function rowsOf(columns) {
   const names = [...SCORES, "top", "snippet"];
   return columns.feature.map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+}
+
+const FORMULA = /^(\s*[=+\-@]|[\t\r\n])/; // what a spreadsheet would run instead of show
+
+/** A cell of text: quoted, and with an apostrophe before what a spreadsheet would take for a formula. */
+function csvText(text) {
+  return `"${FORMULA.test(text) ? "'" : ""}${text.replaceAll('"', '""')}"`;
+}
+
+/** One feature: its scores as they are, empty where undefined, then its tokens and strongest context as text. */
+function csvLine(row) {
+  const cells = CSV_SCORES.map((name) => (row[name] === null ? "" : String(row[name])));
+  const tokens = TOP.map((_, i) => (i < row.top.length ? csvText(textOf(row.top[i])) : ""));
+  const context = row.snippet ? csvText(row.snippet[0].map(textOf).join("")) : "";
+  return [...cells, ...tokens, context].join(",");
+}
+
+/** A Tabulator file format: the rows that pass the filter, in their order; which columns are in view does not matter. */
+function writeCsv(table) {
+  return (_list, _options, setFileContents) => {
+    const lines = table.getRows("active").map((row) => csvLine(row.getData()));
+    setFileContents([[...CSV_SCORES, ...TOP, "strongest_context"].join(","), ...lines, ""].join("\r\n"), "text/csv");
+  };
 }
 
 function bar(share) {
