@@ -10,6 +10,7 @@ const STRIPS = [ // score, title, how to write it, logarithmic
   ["max", "maximum", say, true],
 ];
 const STRIP_BINS = 28;
+const LOGITS = "direction of the logits, final norm’s scale left out";
 
 /** Fill `node` with feature `row` of `dictionary`; `detail` is its record from the shard. */
 function showPanel(node, dictionary, row, detail, handlers) {
@@ -26,7 +27,7 @@ function showPanel(node, dictionary, row, detail, handlers) {
   node.append(
     contexts(detail, most),
     make("div", { class: "lists" }, topList("Heaviest tokens", "share of activation", detail.tokens, sayShare),
-      detail.up && topList("Raises", "logit for one unit", detail.up, sayUnit), detail.down && topList("Lowers", "logit for one unit", detail.down, sayUnit)),
+      detail.up && topList("Raises", LOGITS, detail.up, sayUnit), detail.down && topList("Lowers", LOGITS, detail.down, sayUnit)),
     make("h3", {}, "Activations ", make("small", {}, `ticks: the ${detail.examples.length} contexts shown`)),
     chart,
     moments(detail),
