@@ -102,7 +102,7 @@ def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     """Of everything the tables are computed from. Dictionaries are read whole; the store answers by its fingerprint."""
     sha = hashlib.sha256()
     asked = {"revision": REVISION, "units": config.units, "seed": config.seed}
-    store = {"fingerprint": inputs.store.fingerprint, "slabs": len(inputs.slabs), "last": inputs.slabs[-1]}
+    store = {"fingerprint": inputs.store.fingerprint, "slabs": list(inputs.slabs)}
     results = [member.result for member in inputs.members]
     sha.update(json.dumps([asked, store, inputs.run.description(), results], sort_keys=True).encode())
     for member in inputs.members:
