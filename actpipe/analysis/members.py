@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .hook_analysis import Analysed
@@ -48,7 +49,7 @@ def members_table(rows: list[Row]) -> pa.Table:
 
 def control_rows(analysed: Analysed, control: str) -> pa.Table:
     controls = analysed.tables["controls"]
-    return controls.filter(pa.compute.equal(controls["control"], control))
+    return controls.filter(pc.equal(controls["control"], control))
 
 
 def column(table: pa.Table, name: str) -> NDArray[np.float64]:
