@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actpipe.store import Store
+from actpipe.store.hashing import splitmix64
 
 from .rows import Rows, block
 
@@ -47,14 +48,6 @@ class Corpus:
     def random_tokens(self, rows: Rows) -> NDArray[np.int64]:
         """A token for each row, drawn from the corpus: a function of the seed and the row alone."""
         number = np.arange(rows.first, rows.first + len(rows.tokens), dtype=np.uint64)
-        draw = _mixed(number + _mixed(self.seed)) % np.uint64(self.tokens)  # bias below tokens / 2^64
+        random = splitmix64(number + splitmix64(np.array([self.seed])))
+        draw = random % np.uint64(self.tokens)  # bias below tokens / 2^64
         return np.searchsorted(self._cumulated, draw.astype(np.int64), side="right")
-
-
-def _mixed(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """splitmix64: 64 bits that look random, from a counter."""
-    with np.errstate(over="ignore"):
-        x = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
