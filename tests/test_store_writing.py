@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_an_existing_path_is_refused(tmp_path):
     empty_store(tmp_path / "store.zarr")
     with pytest.raises(Misuse, match="exists already"):
         empty_store(tmp_path / "store.zarr")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from actpipe.store import create
+from tests.small_store import empty_store
+create.os.rename = lambda *paths: os._exit(9)
+empty_store(Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_creation_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "store.zarr"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, cwd=ROOT)
+    assert killed.returncode == 9
+    assert [each.name.endswith(".partial") for each in tmp_path.iterdir()] == [True]
+    others = [
+        f"store.zarr.{os.getppid()}-0123abcd.partial",
+        "store.zarr.notes.partial",
+        "other.zarr.1-0123abcd.partial",
+    ]
+    for name in others:  # of a process that runs, of nobody here, of another store
+        (tmp_path / name).mkdir()
+    empty_store(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["store.zarr", *others])
 
 
 def test_texts_of_unequal_shape_or_beyond_int32_leave_nothing_behind(tmp_path):

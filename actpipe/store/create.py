@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ def create_store(
     )
     identity = fingerprint(config=config or {}, hooks=hooks, dtype=layout.dtype, **texts)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         write_arrays(temporary, layout, root_attribute(layout, config or {}, identity), texts)
@@ -60,6 +62,27 @@ def create_store(
         raise
     sync_folder(path.parent)
     return Store.open(path)
+
+
+def _remove_stale(path: Path) -> None:
+    """What a killed process left beside `path`: its number is gone, or is ours, as in a container started again."""
+    pattern = re.compile(re.escape(path.name) + r"\.(\d{1,7})-[0-9a-f]{8}\.partial")  # process numbers end at 2^22
+    for sibling in path.parent.iterdir():
+        match = pattern.fullmatch(sibling.name)
+        if match and not _is_another_running(int(match[1])):
+            shutil.rmtree(sibling, ignore_errors=True)
+
+
+def _is_another_running(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _checked(tokens: NDArray[Any], doc: NDArray[Any], mask: NDArray[Any]) -> dict[str, NDArray[Any]]:
