@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ import torch
 
 from actpipe.analysis import AnalyzeConfig, analyze
 from actpipe.analysis.schemas import COLUMNS, SCORES, schema
-from actpipe.errors import Mismatch, Missing, Misuse
+from actpipe.errors import Damaged, Mismatch, Missing, Misuse
 from actpipe.progress import Bar
 from actpipe.store import Store
 
@@ -225,6 +226,21 @@ def test_a_changed_dictionary_is_analysed_again(copied: AnalyzeConfig) -> None:
     result = analyze(copied, listener)
     assert "other inputs" in listener.said[0]
     assert result["summary"]["counts"]["dead"] == 0
+
+
+def test_reports_of_other_slabs_have_other_digests(copied: AnalyzeConfig) -> None:
+    from actpipe.analysis.inputs import digest, open_inputs
+
+    inputs = open_inputs(copied)
+    first, second = (dataclasses.replace(inputs, slabs=slabs) for slabs in ((0, 1, 3), (0, 2, 3)))
+    assert digest(first, copied) != digest(second, copied)
+
+
+def test_a_dictionary_that_cannot_be_read_is_named(copied: AnalyzeConfig) -> None:
+    path = copied.run / "members" / "sparse" / "dictionary.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Damaged, match=r"members/sparse cannot be read \(.*\); train again with --overwrite"):
+        analyze(copied)
 
 
 def test_a_number_of_units_is_drawn_by_seed_and_scored_as_before(copied: AnalyzeConfig) -> None:

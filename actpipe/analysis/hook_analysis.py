@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import sae
-from actpipe.errors import ActpipeError
+from actpipe.errors import ActpipeError, Damaged
 from actpipe.harvest.model import resolve_device
 from actpipe.progress import Progress
 
@@ -58,7 +59,7 @@ class HookAnalysis:
                 bar.advance(1)
 
     def _member_pass(self, member: Member) -> MemberPass:
-        dictionary = sae.load(member.path, device=self.device)
+        dictionary = _load(member.path, self.device)
         units = drawn(dictionary.n, self.units or dictionary.n, self.seed)
         return MemberPass(dictionary, units, self.corpus, self.edges, self.seed)
 
@@ -120,3 +121,10 @@ class HookAnalysis:
         except ActpipeError as error:  # the model may have been moved since the harvest; everything else can be shown
             return None, str(error)
         return found, None if found else f"{self.hook} has no direct path to the logits"
+
+
+def _load(path: Path, device: torch.device | str) -> sae.Dictionary:
+    try:
+        return sae.load(path, device=device)
+    except ValueError as error:
+        raise Damaged(f"The dictionary {path} cannot be read ({error}); train again with --overwrite.") from error
