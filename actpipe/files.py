@@ -53,3 +53,27 @@ def write_json(path: Path, value: Any) -> None:
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """JSON Lines."""
     write_bytes(path, b"".join((json.dumps(v, ensure_ascii=False, allow_nan=False) + "\n").encode() for v in values))
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file below `folder`, then the folders that name them: call it before renaming a folder into place."""
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync_folder(Path(root, name))  # fsync of a file works through the same call
+        sync_folder(Path(root))
+
+
+def is_another_running(process: int) -> bool:
+    """Whether a process of that number, not this one, is alive: its temporary files are then not litter.
+
+    Our own number on a leftover means that a restarted container gave it out again.
+    """
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from actpipe.errors import Misuse
-from actpipe.files import sync_folder
+from actpipe.files import is_another_running, sync_folder, sync_tree
 
 PAGE, SUMMARY = "index.html", "summary.json"
 
@@ -50,7 +50,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     try:
         new.mkdir()
         yield new
-        _sync(new)
+        sync_tree(new)
         if out.exists():
             os.rename(out, old)
         os.rename(new, out)
@@ -67,32 +67,8 @@ def _remove_stale(out: Path) -> None:
     pattern = re.compile(re.escape(out.name) + r"\.(\d+)\.(new|old)\.partial")
     for path in out.parent.iterdir():
         match = pattern.fullmatch(path.name)
-        if match and not _is_another_running(int(match[1])):
+        if match and not is_another_running(int(match[1])):
             if match[2] == "old" and not out.exists():
                 os.rename(path, out)  # killed between the two renames: the old report is whole
             else:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_another_running(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _sync(folder: Path) -> None:
-    """To disk before the rename, so that a power cut cannot leave a whole folder of empty files."""
-    for root, _, names in os.walk(folder):
-        for name in names:
-            descriptor = os.open(Path(root, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_folder(Path(root))

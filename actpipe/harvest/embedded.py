@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from actpipe.errors import Missing
+from actpipe.files import sync_tree
 from actpipe.progress import Progress, silent
 
 NAME = "smollm2"
@@ -45,6 +46,7 @@ def converted_folder(progress: Progress = silent) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}-", suffix=".partial", dir=target.parent))
     try:
         _convert(source, partial)
+        sync_tree(partial)
         _publish(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
-from actpipe.files import sync_folder
+from actpipe.files import is_another_running, sync_folder, sync_tree
 
 from .dtypes import dtype_name
 from .layout import LARGEST_SLAB_BYTES, SMALLEST_CHUNK_BYTES, plan_layout
@@ -55,7 +55,7 @@ def create_store(
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         write_arrays(temporary, layout, root_attribute(layout, config or {}, identity), texts)
-        _sync_tree(temporary)
+        sync_tree(temporary)
         os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -69,20 +69,8 @@ def _remove_stale(path: Path) -> None:
     pattern = re.compile(re.escape(path.name) + r"\.(\d{1,7})-[0-9a-f]{8}\.partial")  # process numbers end at 2^22
     for sibling in path.parent.iterdir():
         match = pattern.fullmatch(sibling.name)
-        if match and not _is_another_running(int(match[1])):
+        if match and not is_another_running(int(match[1])):
             shutil.rmtree(sibling, ignore_errors=True)
-
-
-def _is_another_running(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _checked(tokens: NDArray[Any], doc: NDArray[Any], mask: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -95,11 +83,3 @@ def _checked(tokens: NDArray[Any], doc: NDArray[Any], mask: NDArray[Any]) -> dic
         if values.size and max(-int(values.min()) - 1, int(values.max())) >= 2**31:
             raise Misuse(f"{name} holds numbers beyond int32: {values.min()} to {values.max()}.")
     return {"tokens": tokens.astype(np.int32), "doc": doc.astype(np.int32), "mask": mask.astype(np.bool_)}
-
-
-def _sync_tree(folder: Path) -> None:
-    """Flush files, then the folders that name them; zarr-python does not."""
-    for root, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            sync_folder(Path(root, name))  # fsync of a file works through the same call
-        sync_folder(Path(root))
