@@ -164,3 +164,22 @@ def test_the_fingerprint_of_a_model_follows_its_weights(saved_models: dict[str, 
     weight: Any = next(model.module.parameters())
     weight.data.view(-1)[0] += 1
     assert model.fingerprint() != before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_wildcard_over_everything_takes_every_site_that_has_rows(saved_models: dict[str, Path], family: str) -> None:
+    model = load_model(str(saved_models[family]), dtype="float32", device="cpu")
+    sites = sites_of(model, "*")
+    hooks = {site.hook for site in sites}
+    assert {"blocks.0.hook_resid_pre", "blocks.2.hook_resid_post", "blocks.1.mlp.hook_post"} <= hooks
+    assert "embed.hook_in" not in hooks  # token ids
+    with capture(model.module, sites) as run:
+        taken = run(some_tokens(model))
+    assert all(taken[site.hook].shape == (2, 24, site.width) for site in sites)
+
+
+def test_a_named_hook_without_rows_is_refused(saved_models: dict[str, Path]) -> None:
+    model = load_model(str(saved_models["llama"]), dtype="float32", device="cpu")
+    chosen = match_hooks(["embed.hook_in"], known_hooks(model.config, model.tokenizer))
+    with pytest.raises(Misuse, match=r"'embed\.hook_in' does not hold one row for each token"):
+        measure_sites(chosen, model.module, required=["embed.hook_in"])

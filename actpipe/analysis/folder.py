@@ -32,6 +32,14 @@ def summary_of(out: Path) -> dict[str, Any] | None:
     return summary if is_report else None
 
 
+def is_whole(out: Path) -> bool:
+    """Whether the page, what it loads and every table are there."""
+    from .schemas import COLUMNS
+
+    tables = (out / "parquet" / f"{name}.parquet" for name in COLUMNS)
+    return (out / PAGE).exists() and (out / "data").is_dir() and all(table.exists() for table in tables)
+
+
 def refuse_foreign(out: Path) -> None:
     """Never replace what is not a report."""
     if out.is_dir() and (summary_of(out) is not None or not any(out.iterdir())):

@@ -11,7 +11,7 @@ from actpipe.files import write_json
 from actpipe.progress import Progress, silent
 
 from .config import AnalyzeConfig
-from .folder import PAGE, refuse_foreign, replaced_folder, summary_of
+from .folder import is_whole, refuse_foreign, replaced_folder, summary_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -31,7 +31,7 @@ def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any
     inputs = open_inputs(config)
     key = digest(inputs, config)
     existing = summary_of(config.out)
-    if existing and not config.overwrite and (config.out / PAGE).exists():
+    if existing and not config.overwrite and is_whole(config.out):
         if existing.get("inputs") == key:
             progress.say(f"{config.out} is up to date: the run, the store and the options are those it was made from.")
             return _result(config.out, existing)

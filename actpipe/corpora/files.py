@@ -45,14 +45,14 @@ class Files(Corpus):
     def _files(self) -> list[Path]:
         if self.path.is_file():
             return [self.path]
-        found = sorted(file for file in self.path.rglob("*") if file.suffix in SUFFIXES)
+        found = sorted(file for file in self.path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
         if not found:
             raise Missing(f"The folder {self.path} holds no file ending in {', '.join(SUFFIXES)}.")
         return found
 
 
 def _lines(file: Path) -> Iterator[str]:
-    with open(file, encoding="utf-8") as handle:
+    with open(file, encoding="utf-8-sig") as handle:  # -sig: a byte order mark is not text
         try:
             yield from handle
         except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ and the model's own fast attention stays in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -51,22 +51,38 @@ def leaving(value: Any) -> Tensor:
     return first
 
 
-def measure_sites(chosen: dict[str, tuple[str, Side]], module: nn.Module) -> tuple[Site, ...]:
-    """Run the model on two tokens to learn each site's width, and that it fires at all."""
+def measure_sites(
+    chosen: dict[str, tuple[str, Side]], module: nn.Module, *, required: Collection[str] = ()
+) -> tuple[Site, ...]:
+    """Run the model on two sequences of three tokens to learn each site's width.
+
+    A side that is not one row a token (token ids, rotary tables, whole outputs of the model) is no site: it is left
+    out, or refused where it is among the `required` names.
+    """
     seen: dict[str, int] = {}
 
-    def note(hook: str, value: Tensor) -> None:
-        seen.setdefault(hook, value.flatten(2).shape[-1])
+    def look(hook: str, value: Any) -> None:
+        first = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(first, Tensor) and first.is_floating_point() and first.dim() > 2 and first.shape[:2] == (2, 3):
+            seen.setdefault(hook, first.shape[2:].numel())
 
-    handles = [watch(module, hook, path, side, note) for hook, (path, side) in chosen.items()]
-    device = next(module.parameters()).device
+    def looking(hook: str, path: str, side: Side) -> RemovableHandle:
+        native = module.get_submodule(path)
+        if side == "output":
+            return native.register_forward_hook(lambda _, args, value: look(hook, value))
+        return native.register_forward_pre_hook(
+            lambda _, args, kwargs: look(hook, args or kwargs.get("hidden_states")), with_kwargs=True
+        )
+
+    handles = [looking(hook, path, side) for hook, (path, side) in chosen.items()]
     with torch.inference_mode():
-        module(torch.zeros(1, 2, dtype=torch.long, device=device), use_cache=False)
+        module(torch.zeros(2, 3, dtype=torch.long, device=next(module.parameters()).device), use_cache=False)
     for handle in handles:
         handle.remove()
-    if missing := [hook for hook in chosen if hook not in seen]:
-        raise Misuse(f"The hook {missing[0]!r} does not fire when this model reads text, so it cannot be harvested.")
-    return tuple(Site(hook, path, side, seen[hook]) for hook, (path, side) in chosen.items())
+    missing = [hook for hook in chosen if hook not in seen and (hook in required or not seen)]
+    if missing:
+        raise Misuse(f"The hook {missing[0]!r} does not hold one row for each token, so it cannot be harvested.")
+    return tuple(Site(hook, path, side, seen[hook]) for hook, (path, side) in chosen.items() if hook in seen)
 
 
 @contextmanager

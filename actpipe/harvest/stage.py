@@ -21,7 +21,7 @@ from torch import Tensor
 
 from actpipe.corpora import Corpus, open_corpus
 from actpipe.corpora.packing import Packed, PackingPolicy, pack, policy_for
-from actpipe.errors import Misuse
+from actpipe.errors import Damaged, Misuse
 from actpipe.harvest.capture import capture, measure_sites
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
@@ -89,7 +89,7 @@ def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.context > longest:
         raise Misuse(f"The model {config.model} reads {longest} tokens at most; give a --context up to that.")
-    sites = measure_sites(chosen, model.module)
+    sites = measure_sites(chosen, model.module, required=config.hook)
     policy = policy_for(model.tokenizer, config.context)
     return _Parts(corpus, model, sites, policy, describe(config, model, corpus, policy, sites))
 
@@ -108,7 +108,11 @@ def _opened(path: Path) -> Store:
 
 def _remove(path: Path) -> None:
     if path.exists():
-        _opened(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
+        try:
+            _opened(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
+        except Damaged:
+            if not ((path / "acts").is_dir() and (path / "commit").is_dir()):
+                raise
         shutil.rmtree(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actpipe.errors import Misuse
+from actpipe.errors import Failure, Misuse
 from actpipe.files import is_another_running, sync_folder, sync_tree
 
 from .dtypes import dtype_name
@@ -56,7 +57,7 @@ def create_store(
     try:
         write_arrays(temporary, layout, root_attribute(layout, config or {}, identity), texts)
         sync_tree(temporary)
-        os.rename(temporary, path)
+        _publish(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -71,6 +72,17 @@ def _remove_stale(path: Path) -> None:
         match = pattern.fullmatch(sibling.name)
         if match and not is_another_running(int(match[1])):
             shutil.rmtree(sibling, ignore_errors=True)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise Failure(
+            f"Another harvest began {path} at the same moment. Run the same command again to continue it."
+        ) from None
 
 
 def _checked(tokens: NDArray[Any], doc: NDArray[Any], mask: NDArray[Any]) -> dict[str, NDArray[Any]]:

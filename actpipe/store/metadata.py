@@ -16,6 +16,7 @@ from actpipe.errors import Damaged, Mismatch, Missing
 from .layout import HookLayout, StoreLayout
 
 FORMAT, VERSION = "actpipe-store", 1
+_REQUIRED = ("context", "sequences", "slab_sequences", "hooks", "config", "fingerprint")
 
 
 def fingerprint(
@@ -67,13 +68,15 @@ def read_root(path: Path) -> dict[str, Any]:
         raise Missing(f"There is no store at {path}; run `actpipe harvest` first, or name another place.") from None
     except ValueError:
         raise Damaged(f"{path / 'zarr.json'} is not JSON; restore it, or harvest anew with --overwrite.") from None
-    attribute = node.get("attributes", {}).get("actpipe", {})
+    attribute = node.get("attributes", {}).get("actpipe", {}) if isinstance(node, dict) else {}
     if attribute.get("format") != FORMAT:
         raise Mismatch(f"{path} is a Zarr group but not a store of actpipe; name one that `actpipe harvest` wrote.")
     if attribute.get("version") != VERSION:
         raise Mismatch(
             f"{path} has store format {attribute.get('version')} and this actpipe reads {VERSION}; update actpipe."
         )
+    if lacking := [key for key in _REQUIRED if key not in attribute]:
+        raise Damaged(f"{path / 'zarr.json'} lacks {lacking[0]!r}; restore it, or harvest anew with --overwrite.")
     return dict(attribute)
 
 

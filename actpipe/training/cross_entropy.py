@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from actpipe.errors import Mismatch
+from actpipe.errors import Mismatch, Missing
 from actpipe.harvest.capture import splice
 from actpipe.harvest.model import LanguageModel, load_model
 from actpipe.harvest.sites import Side, Site
@@ -52,7 +52,12 @@ class Probe:
 def model_of(store: Store, device: str | None) -> LanguageModel:
     """The model the store was harvested from, in the dtype it was harvested with."""
     recorded = store.config["model"]
-    model = load_model(recorded["name"], dtype=recorded["dtype"], device=device)
+    try:
+        model = load_model(recorded["name"], dtype=recorded["dtype"], device=device)
+    except Missing as error:
+        raise Missing(
+            f"The model of {store.path} is not there any more. {error} Or skip what needs it with --no-evaluate-loss."
+        ) from error
     if model.fingerprint() != recorded["fingerprint"]:
         raise Mismatch(
             f"The model {recorded['name']!r} has other weights now than when {store.path} was harvested. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -61,7 +62,8 @@ class RunFolder:
     @staticmethod
     def _remove(path: Path) -> None:
         if path.exists():
-            RunFolder(path).description()  # refuses what is not a run, so that --overwrite removes nothing else
+            with contextlib.suppress(Damaged):  # refuses what is not a run, so that --overwrite removes nothing else
+                RunFolder(path).description()
             shutil.rmtree(path)
 
     @property
@@ -88,7 +90,9 @@ class RunFolder:
         return described
 
     def results(self) -> list[dict[str, Any]]:
-        members: list[dict[str, Any]] = _read(self._results)["members"]
+        members: list[dict[str, Any]] | None = _read(self._results).get("members")
+        if members is None:
+            raise Damaged(f"{self._results} lists no members. Remove it and run the same `actpipe train-sae` again.")
         return members
 
     def write_results(self, members: list[dict[str, Any]]) -> None:
@@ -103,7 +107,12 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise Damaged(f"{path} is not JSON Lines ({error}). Train again with --overwrite.") from None
 
     def write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         write_lines(self.path / "metrics.jsonl", lines)
@@ -131,7 +140,9 @@ def _description(path: Path, store: Store, config: dict[str, Any]) -> dict[str, 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also of bytes that are not UTF-8
         raise Damaged(f"{path} is not JSON ({error}). Train again with --overwrite.") from None
+    if not isinstance(value, dict):
+        raise Damaged(f"{path} is not a JSON object. Train again with --overwrite.")
     return value

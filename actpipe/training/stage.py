@@ -44,12 +44,12 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
     rows = config.tokens or max(int(train_rows.sum()), LEAST_ROWS)
     settled = _settled(config, hooks, grids, rows)
     resolve_device(config.device)
+    if config.evaluate_loss and (config.overwrite or not RunFolder(config.out).is_complete):
+        model_of(store, "cpu")  # a model that is gone or has changed is found now, not after hours of training
     run = RunFolder.begin(config.out, store, settled, overwrite=config.overwrite)
     if run.is_complete:
         progress.say(f"{run.path} is complete already.")
         return TrainResult(str(run.path), run.results())
-    if config.evaluate_loss:
-        model_of(store, "cpu")  # a model that is gone or has changed is found now, not after hours of training
     members: list[dict[str, Any]] = []
     for hook in hooks:
         here = [_group(config, store, hook, grids[hook], expansion) for expansion in config.expansion]
