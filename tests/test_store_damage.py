@@ -138,3 +138,11 @@ def test_every_single_flipped_bit_of_a_shard_is_found(tmp_path):
         flip(path, int(offset))
         assert verify(store)["damaged"], offset
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize("array", [f"acts/{HOOK}", f"statistics/{HOOK}", "commit"])
+def test_metadata_that_other_readers_need_is_missed(store, array):
+    (store.path / array / "zarr.json").unlink()
+    result = verify(store)
+    assert not result["complete"]
+    assert [each["problem"].split("/zarr.json")[0] for each in result["damaged"]] == [array]

@@ -34,7 +34,7 @@ def verify(store: Store | str | Path, progress: Progress = silent) -> dict[str, 
 
     store = store if isinstance(store, Store) else Store.open(store)
     path, layout = store.path, store.layout
-    damaged = [*_damaged_texts(path)]
+    damaged = [*_damaged_texts(path), *_missing_metadata(path, layout)]
     slabs = sorted(set(range(layout.n_slabs)) & _recorded(path))
     shards = len(slabs) * len(layout.hooks)
     with progress.bar("Verifying", shards, "shards") as bar:
@@ -63,6 +63,16 @@ def _damaged_texts(path: Path) -> Iterator[dict[str, Any]]:
             read_text_array(path, name)
         except Damaged as error:
             yield _finding(str(error))
+
+
+def _missing_metadata(path: Path, layout: StoreLayout) -> Iterator[dict[str, Any]]:
+    """We read shards by arithmetic; every other Zarr reader needs what an array says about itself."""
+    for hook in layout.hooks:
+        for array in (f"acts/{hook}", f"statistics/{hook}"):
+            if not (path / array / "zarr.json").exists():
+                yield _finding(f"{array}/zarr.json is missing; restore it, or harvest anew with --overwrite", hook=hook)
+    if not (path / "commit" / "zarr.json").exists():
+        yield _finding("commit/zarr.json is missing; restore it, or harvest anew with --overwrite")
 
 
 def _damaged_slab(path: Path, layout: StoreLayout, slab: int) -> Iterator[dict[str, Any]]:
