@@ -192,7 +192,7 @@ def test_clicking_a_point_of_the_sweep_chooses_its_dictionary(page: Callable[...
     """
     left, top, width, height = browser.execute_script(place, canvas)
     ActionChains(browser).move_to_element_with_offset(canvas, left - width / 2, top - height / 2).click().perform()
-    until(lambda: texts(browser, "#member-name") == ["relu · l1=8"])
+    assert until(lambda: texts(browser, "#member-name") == ["relu · l1=8"])
 
 
 def test_a_deep_link_opens_its_feature(page: Callable[..., Any], report: tuple[Path, Corpus]) -> None:
@@ -317,7 +317,7 @@ def test_an_unreadable_shard_is_said_on_the_page(browser: Any, report: tuple[Pat
     (folder / "data" / "1" / "0.js").unlink()
     browser.get("about:blank")
     browser.get((folder / "index.html").as_uri() + f"#{MEMBER}/3")
-    until(
+    assert until(
         lambda: (
             "data/1/0.js could not be read"
             in browser.execute_script("return document.getElementById('notice').textContent")
