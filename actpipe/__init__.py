@@ -8,10 +8,10 @@ scores their features, `report` draws the page. Importing this package loads non
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .places import Place
     from .store import Store
 
 __all__ = ["__version__", "open_store"]
@@ -19,8 +19,8 @@ __all__ = ["__version__", "open_store"]
 __version__ = "0.1.0"  # the same as in pyproject.toml
 
 
-def open_store(path: str | Path) -> Store:
-    """Open a store that `actpipe harvest` wrote, for reading."""
+def open_store(place: Place) -> Store:
+    """Open a store that `actpipe harvest` wrote, for reading: a folder or a URL such as s3://bucket/store.zarr."""
     from .store import Store
 
-    return Store.open(path)
+    return Store.open(place)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import click
 
 from actpipe.errors import Misuse
+from actpipe.places import Place
 from actpipe.quantities import parse_bytes, parse_count
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -32,6 +33,15 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]
             return self.parse(value)
         except Misuse as error:
             self.fail(str(error), param, ctx)
+
+
+class StorePlace(click.ParamType):  # type: ignore[type-arg]
+    """A folder, or a URL, whose double slash a path would lose."""
+
+    name = "PLACE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
@@ -78,7 +88,7 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Com
 
 
 def _without_none(kind: Any) -> Any:
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+    if kind != Place and typing.get_origin(kind) in (typing.Union, types.UnionType):
         return next(part for part in typing.get_args(kind) if part is not type(None))
     return kind
 
@@ -92,6 +102,8 @@ def _click_type(name: str, kind: Any) -> Any:
         return click.Choice(typing.get_args(kind))
     if kind == tuple[int, ...]:
         return Numbers()
+    if kind == Place:
+        return StorePlace()
     if kind is Path:
         return click.Path(path_type=Path)
     return kind

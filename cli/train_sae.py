@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from actpipe.places import STORE
+from actpipe.places import STORE, Place
 from actpipe.training.config import TrainConfig
 from actpipe.training.l1_grid import DERIVED, parse_l1_sweep
 
-from .options import options_of, shared
+from .options import StorePlace, options_of, shared
 
 EXAMPLES = """
 \b
@@ -24,7 +24,7 @@ Examples:
 
 
 @click.command("train-sae", epilog=EXAMPLES)
-@click.argument("store", type=click.Path(path_type=Path), default=STORE)
+@click.argument("store", type=StorePlace(), default=STORE)
 @click.option(
     "--l1-sweep",
     is_flag=False,
@@ -35,7 +35,7 @@ Examples:
 )
 @options_of(TrainConfig)
 @shared
-def command(store: Path, l1_sweep: str, as_json: bool, quiet: bool, **options: Any) -> None:
+def command(store: Place, l1_sweep: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Train a grid of sparse autoencoders on STORE (default ./actpipe-out/store.zarr), all at once.
 
     Running the same command again continues a run that was stopped, and does nothing when it is complete.

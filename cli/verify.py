@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from actpipe.places import STORE
+from actpipe.places import STORE, Place
 
-from .options import shared
+from .options import StorePlace, shared
 
 EXAMPLES = """
 \b
@@ -22,9 +21,9 @@ Examples:
 
 
 @click.command("verify", epilog=EXAMPLES)
-@click.argument("store", type=click.Path(path_type=Path), default=STORE)
+@click.argument("store", type=StorePlace(), default=STORE)
 @shared
-def command(store: Path, as_json: bool, quiet: bool) -> None:
+def command(store: Place, as_json: bool, quiet: bool) -> None:
     """Check every byte of STORE against its checksums. Exits with 1 where something is damaged or missing."""
     from actpipe.store import verify
 

@@ -38,7 +38,7 @@ def test_flipped_byte_is_named_by_hook_slab_and_chunk(store):
     flip(shard(store, 2), chunk_bytes + 17)
     found = {"slab": 2, "hook": HOOK, "chunk": 1, "problem": "the checksum does not match the content"}
     assert verify(store) == {"complete": False, "shards": 12, "damaged": [found]}
-    with pytest.raises(Damaged, match=rf"Slab 2 of hook '{HOOK}' is damaged: .*chunk 1 .*Delete commit/c/2/0"):
+    with pytest.raises(Damaged, match=rf"Slab 2 of hook '{HOOK}' is damaged: .*chunk 1 .*Run `actpipe verify`"):
         store.read(HOOK, 64, 96)
     assert store.read(HOOK, 64, 80).shape == (16, 6)  # chunk 0 is sound
     assert repair(store)["complete"]

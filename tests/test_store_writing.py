@@ -110,9 +110,9 @@ def test_an_existing_path_is_refused(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from actpipe.store import create
+from actpipe.store import local
 from tests.small_store import empty_store
-create.os.rename = lambda *paths: os._exit(9)
+local.os.rename = lambda *paths: os._exit(9)
 empty_store(Path(sys.argv[1]))
 """
 

@@ -50,12 +50,12 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
     if store.fingerprint != described["store"]["fingerprint"]:
         raise Mismatch(
             f"The run at {run.path} was trained on the store {described['store']['path']} with fingerprint "
-            f"{described['store']['fingerprint'][:12]}, and {store.path} has {store.fingerprint[:12]}. "
+            f"{described['store']['fingerprint'][:12]}, and {store.place} has {store.fingerprint[:12]}. "
             "Name the right one with --store, or train again."
         )
     slabs = tuple(store.committed)
     if not slabs or not store.mask.any():
-        raise Missing(f"The store {store.path} has no rows to analyse yet; run `actpipe harvest` to its end.")
+        raise Missing(f"The store {store.place} has no rows to analyse yet; run `actpipe harvest` to its end.")
     return Inputs(
         run=run,
         store=store,
@@ -82,7 +82,7 @@ def _members(run: RunFolder, store: Store) -> tuple[Member, ...]:
     for result in run.results():
         path = run.path / result["path"]
         if result["hook"] not in store.hooks:
-            raise Mismatch(f"{path} is for hook {result['hook']!r}, and {store.path} has {', '.join(store.hooks)}.")
+            raise Mismatch(f"{path} is for hook {result['hook']!r}, and {store.place} has {', '.join(store.hooks)}.")
         if not path.is_dir():
             raise Missing(f"The dictionary {path} that results.json names is gone; train again with --overwrite.")
         members.append(Member(name=path.name, path=path, result=result))

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from actpipe.errors import Misuse
-from actpipe.places import STORE
+from actpipe.places import STORE, Place
 
 StoreDtype = Literal["bfloat16", "float16", "float32"]
+Packing = Literal["auto", "stream", "documents"]
 ModelDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestConfig:
     model: Annotated[str, "smollm2, a folder written by save_pretrained, or a Hugging Face name."] = "smollm2"
-    dataset: Annotated[str, "reviews, a .txt or .jsonl file, a folder of them, or a Hugging Face dataset."] = "reviews"
+    dataset: Annotated[
+        str,
+        "reviews, a file (.txt, .jsonl, .parquet), a folder of them, - for standard input, or a Hugging Face dataset.",
+    ] = "reviews"
+    dataset_config: Annotated[str | None, "Configuration of a Hugging Face dataset."] = None
+    split: Annotated[str, "Split of a Hugging Face dataset."] = "train"
+    revision: Annotated[str | None, "Revision of a Hugging Face dataset."] = None
+    streaming: Annotated[bool, "Read a Hugging Face dataset as it arrives, or download all of it first."] = True
+    text_field: Annotated[str, "Field that holds the text, in tables, JSON Lines and Hugging Face datasets."] = "text"
     hook: Annotated[
         tuple[str, ...],
         "TransformerLens name or wildcard; repeat it for several in one pass. "
@@ -24,23 +32,32 @@ class HarvestConfig:
     ] = ()
     tokens: Annotated[int, "How many tokens to harvest (500k, 2M, 1e6)."] = 200_000
     context: Annotated[int, "Tokens a sequence."] = 128
+    packing: Annotated[
+        Packing, "stream: documents end to end; documents: one a sequence, padded. auto: by the kind of model."
+    ] = "auto"
+    first: Annotated[str, "Token that opens every sequence: auto (the tokenizer's), none, or its text."] = "auto"
+    separator: Annotated[str, "Token that closes every document: auto (the tokenizer's), none, or its text."] = "auto"
+    sink_positions: Annotated[int, "Leading positions of a sequence that never count: attention sinks."] = 1
     batch_size: Annotated[int, "Sequences in one forward pass."] = 8
     dtype: Annotated[StoreDtype, "Number type on disk."] = "bfloat16"
     model_dtype: Annotated[ModelDtype, "Number type of the forward pass; auto: bfloat16 where it is fast."] = "auto"
     device: Annotated[str | None, "Where the model runs, such as cpu or cuda:1. Default: a GPU if there is one."] = None
-    text_field: Annotated[str, "Field that holds the text, in JSON Lines and Hugging Face datasets."] = "text"
-    split: Annotated[str, "Split of a Hugging Face dataset."] = "train"
-    revision: Annotated[str | None, "Revision of a Hugging Face dataset."] = None
-    out: Annotated[Path, "Where the store goes."] = STORE
+    workers: Annotated[int | None, "Processes on this machine that share the slabs, under Dask."] = None
+    scheduler: Annotated[str | None, "Address of a Dask scheduler whose workers share the slabs."] = None
+    out: Annotated[Place, "Where the store goes: a folder, or a URL such as s3://bucket/store.zarr."] = STORE
     max_disk: Annotated[int | None, "Refuse a store larger than this, such as 20GB."] = None
     overwrite: Annotated[bool, "Remove the store at --out first."] = False
 
     def __post_init__(self) -> None:
         if self.context < 2:
             raise Misuse(f"A context of {self.context} leaves no room for text beside its first token; use 2 or more.")
-        for name, value in (("tokens", self.tokens), ("batch-size", self.batch_size)):
-            if value < 1:
+        for name, value in (("tokens", self.tokens), ("batch-size", self.batch_size), ("workers", self.workers)):
+            if value is not None and value < 1:
                 raise Misuse(f"--{name} must be at least 1, not {value}.")
+        if not 0 <= self.sink_positions < self.context:
+            raise Misuse(f"--sink-positions must be from 0 to {self.context - 1}, not {self.sink_positions}.")
+        if self.workers is not None and self.scheduler is not None:
+            raise Misuse("--workers starts processes here and --scheduler names workers elsewhere; give one of them.")
 
     @property
     def sequences(self) -> int:

@@ -15,6 +15,7 @@ from actpipe.harvest.capture import capture
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import LanguageModel
 from actpipe.harvest.sites import Site
+from actpipe.places import Place
 from actpipe.quantities import readable_bytes, readable_count, readable_seconds
 from actpipe.store.dtypes import TORCH
 
@@ -66,8 +67,8 @@ def make_plan(config: HarvestConfig, model: LanguageModel, sites: tuple[Site, ..
     )
 
 
-def _free_bytes(path: Path) -> int:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+def _free_bytes(place: Place) -> int:
+    folder = next(parent for parent in Path(place).absolute().parents if parent.exists())
     return shutil.disk_usage(folder).free
 
 

@@ -62,7 +62,7 @@ class _Parts:
 def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult:
     """Fill the store at `config.out`, continuing one that the same configuration began."""
     parts = _parts(config, progress)
-    store = None if config.overwrite else _continued(config.out, parts.asked)
+    store = None if config.overwrite else _continued(Path(config.out), parts.asked)
     store = store or _begun(config, parts, progress)
     speed = _fill(store, parts.model, parts.sites, config, progress)
     return HarvestResult(
@@ -135,7 +135,7 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
         progress.say(line)
     made.require_room(config.max_disk)
     if config.overwrite:  # only now: nothing that can be refused is left
-        _remove(config.out)
+        _remove(Path(config.out))
     return create_store(
         config.out,
         tokens=packed.tokens,
@@ -174,7 +174,7 @@ def _fill(
     """Compute and commit every slab that is missing; return tokens per second."""
     left = store.recover()
     if not left:
-        progress.say(f"{store.path} is complete already.")
+        progress.say(f"{store.place} is complete already.")
         return None
     finished = sum(_sequences(store, slab) for slab in store.committed) * store.context
     start, rows = time.perf_counter(), 0

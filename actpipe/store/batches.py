@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from .dtypes import convert, empty, words
 from .layout import StoreLayout
 from .order import Block, Integers, Order, Sorter
-from .shards import Shards
+from .shards import Chunks
 
 BLOCK_BYTES = 16 * 2**20  # read ahead of the consumer, once in flight and once requested from the disk
 PIECE_ROWS = 256
@@ -36,10 +35,10 @@ def default_pool_rows(row_bytes: int) -> int:
 
 
 class Pool:
-    """Slots for rows of one hook in their stored data type, filled from the shards."""
+    """Slots for rows of one hook in their stored data type."""
 
-    def __init__(self, path: Path, layout: StoreLayout, hook: str, order: Order) -> None:
-        self._shards, self._layout, self._hook = Shards(path, layout), layout, hook
+    def __init__(self, chunks: Chunks, layout: StoreLayout, hook: str, order: Order) -> None:
+        self._chunks, self._layout, self._hook = chunks, layout, hook
         each = layout.hooks[hook]
         self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
         # The reader thread writes into these; made inside a caller's inference mode, torch would refuse it.
@@ -59,17 +58,11 @@ class Pool:
         self._free = np.concatenate([slots, self._free])
 
     def load(self, block: Block, slots: Integers, following: Block | None) -> None:
-        """Read the runs of a block, check them, and put the wanted rows into their slots.
-
-        As each is read, one run of the following block is asked for, so that the disk always has some in hand.
-        """
-        run_rows = self._layout.hooks[self._hook].chunk_rows
+        """Read the runs of a block and put the wanted rows into their slots."""
         later = following.runs.tolist() if following is not None else []
-        for i, run in enumerate(block.runs.tolist()):
-            if i < len(later):
-                self._shards.announce(self._hook, later[i], 1)
-            self._shards.read_chunks(self._hook, run, self._staging[i * run_rows : (i + 1) * run_rows])
-        staged = _rows_as_items(self._staging)[: len(block.runs) * run_rows]
+        staging = self._staging[: len(block.runs) * self._layout.hooks[self._hook].chunk_rows]
+        self._chunks.read_runs(self._hook, block.runs.tolist(), staging, later)
+        staged = _rows_as_items(staging)
         if len(block.rows) < len(staged):
             staged = staged[block.places]
         self._items[slots] = staged
@@ -90,7 +83,7 @@ def _rows_as_items(rows: torch.Tensor) -> NDArray[Any]:
 
 
 def batches(
-    path: Path,
+    chunks: Chunks,
     layout: StoreLayout,
     hook: str,
     order: Order,
@@ -103,7 +96,7 @@ def batches(
     epoch, skip = divmod(start * batch_size, order.n_rows)
     width = layout.hooks[hook].width
     x, rows, filled = torch.empty(batch_size, width), torch.empty(batch_size, dtype=torch.int64), 0
-    pool = Pool(path, layout, hook, order)
+    pool = Pool(chunks, layout, hook, order)
     with ThreadPoolExecutor(1, thread_name_prefix="actpipe-reader") as reader:
         for number in count(epoch) if epochs is None else range(epoch, epochs):
             for slots, ids in _epoch(pool, order, reader, number, skip):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from actpipe.errors import Damaged
 
 from .checksums import read_checked, write_checked
 from .layout import StoreLayout
+from .objects import Objects
 
 
 class Commit(NamedTuple):
@@ -24,44 +24,40 @@ class Commit(NamedTuple):
     """CRC-32C of the checksums of all inner chunks of the slab."""
 
 
-def write_commit(path: Path, layout: StoreLayout, slab: int, *, worker: int, content: int) -> None:
+def write_commit(objects: Objects, layout: StoreLayout, slab: int, *, worker: int, content: int) -> None:
     record = Commit(layout.rows_of_slab(slab), time.time_ns(), worker, content)
-    write_checked(path / layout.commit_path(slab), np.array(record, "<u8"))
+    write_checked(objects, layout.commit_key(slab), np.array(record, "<u8"))
 
 
-def read_commit(path: Path, layout: StoreLayout, slab: int) -> Commit | None:
+def read_commit(objects: Objects, layout: StoreLayout, slab: int) -> Commit | None:
     """The record of a slab; None where there is none. A damaged record raises Damaged."""
     try:
-        values = read_checked(path / layout.commit_path(slab), "<u8", (4,))
+        values = read_checked(objects, layout.commit_key(slab), "<u8", (4,))
     except FileNotFoundError:
         return None
     return Commit(*(int(value) for value in values))
 
 
-def committed_slabs(path: Path, layout: StoreLayout, known: frozenset[int] = frozenset()) -> frozenset[int]:
+def committed_slabs(objects: Objects, layout: StoreLayout, known: frozenset[int] = frozenset()) -> frozenset[int]:
     """Slabs with a sound record; `known` ones are not read again. A damaged record counts as none."""
+    return frozenset(slab for slab in recorded_slabs(objects, layout) if _is_there(objects, layout, slab, known))
+
+
+def recorded_slabs(objects: Objects, layout: StoreLayout) -> set[int]:
+    """Slabs that may have a record, sound or not; the folder of a withdrawn one can stay behind."""
+    return {int(name) for name in objects.names("commit/c") if name.isdecimal() and int(name) < layout.n_slabs}
+
+
+def withdraw_commit(objects: Objects, layout: StoreLayout, slab: int) -> None:
+    """Take a slab away from readers; the next harvest writes it again."""
+    objects.delete(layout.commit_key(slab))
+
+
+def _is_there(objects: Objects, layout: StoreLayout, slab: int, known: frozenset[int]) -> bool:
+    if slab in known:
+        return objects.size(layout.commit_key(slab)) is not None
     try:
-        names = [entry.name for entry in (path / "commit" / "c").iterdir()]
-    except FileNotFoundError:
-        return frozenset()
-    slabs = {int(name) for name in names if name.isdecimal() and int(name) < layout.n_slabs}
-    return frozenset(slab for slab in slabs if _is_there(path, layout, slab, known))
-
-
-def _is_there(path: Path, layout: StoreLayout, slab: int, known: frozenset[int]) -> bool:
-    if slab in known:  # the folder of a withdrawn record stays behind
-        return (path / layout.commit_path(slab)).exists()
-    return _is_sound(path, layout, slab)
-
-
-def _is_sound(path: Path, layout: StoreLayout, slab: int) -> bool:
-    try:
-        record = read_commit(path, layout, slab)
+        record = read_commit(objects, layout, slab)
     except Damaged:
         return False
     return record is not None and record.rows == layout.rows_of_slab(slab)
-
-
-def withdraw_commit(path: Path, layout: StoreLayout, slab: int) -> None:
-    """Take a slab away from readers; the next harvest writes it again."""
-    (path / layout.commit_path(slab)).unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from actpipe.errors import Misuse
 
@@ -91,14 +90,14 @@ class StoreLayout:
         """All shards together; the rest of a store is below 1 % of it."""
         return sum(self.shard_bytes(hook, slab) for hook in self.hooks for slab in range(self.n_slabs))
 
-    def shard_path(self, hook: str, slab: int) -> PurePosixPath:
-        return PurePosixPath("acts", hook, "c", str(slab), "0")
+    def shard_key(self, hook: str, slab: int) -> str:
+        return f"acts/{hook}/c/{slab}/0"
 
-    def statistics_path(self, hook: str, slab: int) -> PurePosixPath:
-        return PurePosixPath("statistics", hook, "c", str(slab), "0", "0")
+    def statistics_key(self, hook: str, slab: int) -> str:
+        return f"statistics/{hook}/c/{slab}/0/0"
 
-    def commit_path(self, slab: int) -> PurePosixPath:
-        return PurePosixPath("commit", "c", str(slab), "0")
+    def commit_key(self, slab: int) -> str:
+        return f"commit/c/{slab}/0"
 
 
 def plan_layout(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,25 @@ from numpy.typing import NDArray
 from actpipe.errors import Damaged, Mismatch, Missing
 
 from .layout import HookLayout, StoreLayout
+from .objects import Objects
 
 FORMAT, VERSION = "actpipe-store", 1
+PIECE = 4096  # sequences of a text in memory at once
+TEXT_DTYPES = {"tokens": "int32", "doc": "int32", "mask": "bool"}
 _REQUIRED = ("context", "sequences", "slab_sequences", "hooks", "config", "fingerprint")
 
 
+class Text(Protocol):
+    """An array [sequences, context] that is read in pieces, such as numpy's or one in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
+
+
 def fingerprint(
-    *,
-    config: Mapping[str, Any],
-    hooks: Mapping[str, int],
-    dtype: str,
-    tokens: NDArray[Any],
-    doc: NDArray[Any],
-    mask: NDArray[Any],
+    *, config: Mapping[str, Any], hooks: Mapping[str, int], dtype: str, tokens: Text, doc: Text, mask: Text
 ) -> str:
     """SHA-256 of what decides the content of a store; known before anything is computed."""
     sequences, context = tokens.shape
@@ -38,10 +44,15 @@ def fingerprint(
         "sequences": sequences,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
-    digest.update(np.ascontiguousarray(tokens, "<i4").data)
-    digest.update(np.ascontiguousarray(doc, "<i4").data)
-    digest.update(np.ascontiguousarray(mask, np.bool_).data)
+    for text, kind in ((tokens, "<i4"), (doc, "<i4"), (mask, "?")):
+        for piece in pieces(text):
+            digest.update(np.ascontiguousarray(piece, kind).data)
     return digest.hexdigest()
+
+
+def pieces(text: Text, length: int = PIECE) -> Iterator[NDArray[Any]]:
+    for start in range(0, text.shape[0], length):
+        yield text[start : start + length]
 
 
 def root_attribute(layout: StoreLayout, config: Mapping[str, Any], identity: str) -> dict[str, Any]:
@@ -60,14 +71,15 @@ def root_attribute(layout: StoreLayout, config: Mapping[str, Any], identity: str
     }
 
 
-def read_root(path: Path) -> dict[str, Any]:
+def read_root(objects: Objects) -> dict[str, Any]:
     """The root attribute of a store, after checking that this code can read it."""
+    path = objects.place
     try:
-        node = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        node = json.loads(objects.get("zarr.json"))
     except (FileNotFoundError, NotADirectoryError):
         raise Missing(f"There is no store at {path}; run `actpipe harvest` first, or name another place.") from None
     except ValueError:
-        raise Damaged(f"{path / 'zarr.json'} is not JSON; restore it, or harvest anew with --overwrite.") from None
+        raise Damaged(f"{path}/zarr.json is not JSON; restore it, or harvest anew with --overwrite.") from None
     attribute = node.get("attributes", {}).get("actpipe", {}) if isinstance(node, dict) else {}
     if attribute.get("format") != FORMAT:
         raise Mismatch(f"{path} is a Zarr group but not a store of actpipe; name one that `actpipe harvest` wrote.")
@@ -76,7 +88,7 @@ def read_root(path: Path) -> dict[str, Any]:
             f"{path} has store format {attribute.get('version')} and this actpipe reads {VERSION}; update actpipe."
         )
     if lacking := [key for key in _REQUIRED if key not in attribute]:
-        raise Damaged(f"{path / 'zarr.json'} lacks {lacking[0]!r}; restore it, or harvest anew with --overwrite.")
+        raise Damaged(f"{path}/zarr.json lacks {lacking[0]!r}; restore it, or harvest anew with --overwrite.")
     return dict(attribute)
 
 
@@ -89,8 +101,8 @@ def layout_of(attribute: Mapping[str, Any]) -> StoreLayout:
     )
 
 
-def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], texts: Mapping[str, Any]) -> None:
-    """Create the group at `path` (a new folder) with all its arrays; `texts` are tokens, doc and mask."""
+def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], texts: Mapping[str, Text]) -> None:
+    """Create the group at `path` (an empty folder) with all its arrays; `texts` are tokens, doc and mask."""
     import zarr
     from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
@@ -99,9 +111,10 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
     plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()], "filters": []}
     shape = (layout.sequences, layout.context)
     chunks = (min(layout.slab_sequences, layout.sequences), layout.context)
-    for name, values in texts.items():
-        array = group.create_array(name, shape=shape, chunks=chunks, dtype=values.dtype, filters=[], **packed)
-        array[...] = values
+    for name, text in texts.items():
+        array = group.create_array(name, shape=shape, chunks=chunks, dtype=TEXT_DTYPES[name], filters=[], **packed)
+        for start in range(0, layout.sequences, chunks[0]):
+            array[start : start + chunks[0]] = text[start : start + chunks[0]]
     acts, statistics = group.create_group("acts"), group.create_group("statistics")
     for hook, each in layout.hooks.items():
         _create_acts(acts, layout, hook)
@@ -132,15 +145,15 @@ def _create_acts(acts: Any, layout: StoreLayout, hook: str) -> None:
     )
 
 
-def read_text_array(path: Path, name: str) -> NDArray[Any]:
-    """`tokens`, `doc` or `mask`, whole."""
+def read_text(objects: Objects, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Sequences start … stop − 1 of `tokens`, `doc` or `mask`."""
     import zarr
 
     try:
-        array: NDArray[Any] = np.asarray(zarr.open_array(path / name, mode="r")[...])
+        array: NDArray[Any] = np.asarray(zarr.open_array(objects.zarr(), path=name, mode="r")[start:stop])
     except Exception as error:  # zarr raises whatever its codecs raise
         raise Damaged(
-            f"The array {name!r} of {path} cannot be read ({error}); harvest anew with --overwrite."
+            f"The array {name!r} of {objects.place} cannot be read ({error}); run the same harvest again to mend it."
         ) from error
     return array
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -14,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from actpipe.errors import Mismatch, Missing, Misuse
+from actpipe.places import Place
 
 from . import batches as _batches
 from .checksums import crc32c, read_checked, write_checked
 from .commit import committed_slabs, withdraw_commit, write_commit
 from .dtypes import TORCH, empty
 from .layout import StoreLayout
-from .metadata import differences, layout_of, read_root, read_text_array
+from .metadata import differences, layout_of, read_root, read_text
+from .objects import Objects, objects_at
 from .order import Order
 from .reading import read_rows
 from .shards import Shards, damage, write_shard
@@ -29,27 +30,40 @@ from .statistics import Statistics, merge, slab_statistics
 
 
 class Store:
-    """One store on disk. Pickles as its path, so that it can be sent to other processes."""
+    """One store. Pickles as its place, so that it can be sent to other processes."""
 
-    def __init__(self, path: Path, attribute: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(self, objects: Objects, attribute: Mapping[str, Any]) -> None:
+        self.objects = objects
         self.layout: StoreLayout = layout_of(attribute)
         self.config: dict[str, Any] = dict(attribute["config"])
         self.fingerprint: str = attribute["fingerprint"]
         self._committed: frozenset[int] = frozenset()
-        self._shards = Shards(path, self.layout)
+        self._shards = Shards(objects, self.layout)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Store.open, (self.path,)
+        return Store.open, (self.place,)
 
     @classmethod
-    def open(cls, path: str | Path) -> Store:
+    def open(cls, place: Place) -> Store:
         """For reading, and for writing slabs; a stage that continues a harvest calls `recover` first."""
-        return cls(Path(path), read_root(Path(path)))
+        objects = objects_at(place)
+        return cls(objects, read_root(objects))
 
     def __repr__(self) -> str:
         done = f"{len(self.committed)} of {self.n_slabs} slabs"
-        return f"Store({str(self.path)!r}, {self.rows} rows, hooks {self.hooks}, {self.dtype}, {done})"
+        return f"Store({str(self.place)!r}, {self.rows} rows, hooks {self.hooks}, {self.dtype}, {done})"
+
+    @property
+    def place(self) -> Place:
+        """The folder or the URL."""
+        return self.objects.place
+
+    @property
+    def path(self) -> Path:
+        """The folder of a store that has one."""
+        if not isinstance(self.place, Path):
+            raise Misuse(f"The store {self.place} is not in a folder of this machine; copy it to one first.")
+        return self.place
 
     @property
     def hooks(self) -> dict[str, int]:
@@ -80,22 +94,27 @@ class Store:
     @cached_property
     def tokens(self) -> NDArray[np.int32]:
         """[sequences, context]"""
-        return read_text_array(self.path, "tokens")
+        return read_text(self.objects, "tokens")
 
     @cached_property
     def doc(self) -> NDArray[np.int32]:
-        """[sequences, context]: number of the token's document"""
-        return read_text_array(self.path, "doc")
+        """[sequences, context]: number of the token's document, −1 at padding"""
+        return read_text(self.objects, "doc")
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """[sequences, context]: true where the row counts"""
-        return read_text_array(self.path, "mask")
+        return read_text(self.objects, "mask")
+
+    def text(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Sequences start … stop − 1 of `tokens`, `doc` or `mask`, without holding the whole array."""
+        whole = self.__dict__.get(name)
+        return read_text(self.objects, name, start, stop) if whole is None else whole[start:stop]
 
     @property
     def committed(self) -> list[int]:
         """Slabs that readers may use, looked up anew each time."""
-        self._committed = committed_slabs(self.path, self.layout, self._committed)
+        self._committed = committed_slabs(self.objects, self.layout, self._committed)
         return sorted(self._committed)
 
     @property
@@ -110,7 +129,7 @@ class Store:
     @property
     def bytes(self) -> int:
         """On disk now, all files."""
-        return sum(os.path.getsize(Path(root, name)) for root, _, names in os.walk(self.path) for name in names)
+        return sum(self.objects.sizes().values())
 
     def slab_range(self, slab: int) -> tuple[int, int]:
         """First sequence of the slab, and the one after its last."""
@@ -121,7 +140,7 @@ class Store:
         found = differences(self.config, asked)
         if found:
             raise Mismatch(
-                f"{self.path} was made for another configuration: {'; '.join(found)}. "
+                f"{self.place} was made for another configuration: {'; '.join(found)}. "
                 "Name another place with --out, or start anew with --overwrite."
             )
 
@@ -130,20 +149,18 @@ class Store:
     def recover(self) -> list[int]:
         """Clear what a crash left; returns the slabs to write. Call once, before any worker starts.
 
-        Removes `.partial` files, and withdraws slabs whose files are missing or of the wrong size.
+        Removes unfinished files, and withdraws slabs whose files are missing or of the wrong size.
         """
-        for root, _, names in os.walk(self.path):
-            for name in names:
-                if name.endswith(".partial"):
-                    Path(root, name).unlink(missing_ok=True)
+        self.objects.clear_litter()
+        sizes = self.objects.sizes()
         for slab in self.committed:
-            if not self._has_files(slab):
+            if any(sizes.get(key) != size for key, size in self._files(slab)):
                 self.withdraw(slab)
         return self.pending
 
     def withdraw(self, slab: int) -> None:
         """Take a slab away from readers, so that the next harvest writes it again."""
-        withdraw_commit(self.path, self.layout, slab)
+        withdraw_commit(self.objects, self.layout, slab)
         self._committed -= {slab}
         self._shards.forget()
 
@@ -155,26 +172,22 @@ class Store:
         """
         self._check_shapes(slab, rows)
         start, stop = self.slab_range(slab)
-        mask = self.mask[start:stop].reshape(-1)
+        mask = self.text("mask", start, stop).reshape(-1)
         with ThreadPoolExecutor(2) as pool:  # the processor sums while the disk writes
             moments = {h: pool.submit(slab_statistics, self.layout, h, slab, rows[h], mask) for h in self.hooks}
-            shards = {h: pool.submit(write_shard, self.path, self.layout, h, slab, rows[h]) for h in self.hooks}
+            shards = {h: pool.submit(write_shard, self.objects, self.layout, h, slab, rows[h]) for h in self.hooks}
             statistics = {hook: each.result() for hook, each in moments.items()}
             checksums = [each.result() for each in shards.values()]
         for hook, values in statistics.items():
-            write_checked(self.path / self.layout.statistics_path(hook, slab), values)
-        write_commit(self.path, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
+            write_checked(self.objects, self.layout.statistics_key(hook, slab), values)
+        write_commit(self.objects, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
         self._shards.forget()
 
-    def _has_files(self, slab: int) -> bool:
+    def _files(self, slab: int) -> Iterator[tuple[str, int]]:
+        """Key and size of every object that a committed slab has."""
         for hook, width in self.hooks.items():
-            shard = self.path / self.layout.shard_path(hook, slab)
-            moments = self.path / self.layout.statistics_path(hook, slab)
-            if not (shard.exists() and shard.stat().st_size == self.layout.shard_bytes(hook, slab)):
-                return False
-            if not (moments.exists() and moments.stat().st_size == 16 * width + 4):
-                return False
-        return True
+            yield self.layout.shard_key(hook, slab), self.layout.shard_bytes(hook, slab)
+            yield self.layout.statistics_key(hook, slab), 16 * width + 4
 
     def _check_shapes(self, slab: int, rows: Mapping[str, torch.Tensor]) -> None:
         if set(rows) != set(self.hooks):
@@ -250,8 +263,9 @@ class Store:
             seed=seed,
         )
         if order.n_rows == 0:
-            raise Misuse(f"No row of {self.path} is selected and committed; run `actpipe harvest` to its end.")
-        return _batches.batches(self.path, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs)
+            raise Misuse(f"No row of {self.place} is selected and committed; run `actpipe harvest` to its end.")
+        chunks = Shards(self.objects, self.layout)
+        return _batches.batches(chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs)
 
     def statistics(self, hook: str) -> Statistics:
         """Over the masked rows of the committed slabs."""
@@ -264,11 +278,11 @@ class Store:
 
     def _count(self, slab: int) -> int:
         start, stop = self.slab_range(slab)
-        return int(self.mask[start:stop].sum())
+        return int(self.text("mask", start, stop).sum())
 
     def _moments(self, hook: str, slab: int) -> NDArray[Any]:
         try:
-            return read_checked(self.path / self.layout.statistics_path(hook, slab), "<f8", (2, self.hooks[hook]))
+            return read_checked(self.objects, self.layout.statistics_key(hook, slab), "<f8", (2, self.hooks[hook]))
         except (FileNotFoundError, RuntimeError):
             raise damage(self.layout, hook, slab, "its statistics cannot be read") from None
 
@@ -283,12 +297,13 @@ class Store:
 
     def _require(self, hook: str) -> None:
         if hook not in self.hooks:
-            raise Missing(f"The store {self.path} has no hook {hook!r}; it has {', '.join(self.hooks)}.")
+            raise Missing(f"The store {self.place} has no hook {hook!r}; it has {', '.join(self.hooks)}.")
 
     def _require_committed(self, start: int, stop: int) -> None:
         slabs = set(range(start // self.layout.slab_rows, -(-stop // self.layout.slab_rows))) if stop > start else set()
         if not slabs <= self._committed and not slabs <= set(self.committed):
+            missing = sorted(slabs - self._committed)
             raise Missing(
-                f"Rows {start} to {stop} of {self.path} are not all there yet (slabs {sorted(slabs - self._committed)} "
-                "are missing); run the same harvest again to finish it."
+                f"Rows {start} to {stop} of {self.place} are not all there yet (slabs {missing} are missing); "
+                "run the same harvest again to finish it."
             )

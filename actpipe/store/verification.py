@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actpipe.errors import Damaged
+from actpipe.places import Place
 from actpipe.progress import Progress, silent
 
 from .checksums import crc32c, read_checked
-from .commit import read_commit
+from .commit import read_commit, recorded_slabs
 from .layout import StoreLayout
-from .metadata import read_text_array
+from .metadata import TEXT_DTYPES, read_text
+from .objects import Objects
 from .shards import shard_index
 
 if TYPE_CHECKING:
     from .store import Store
 
 
-def verify(store: Store | str | Path, progress: Progress = silent) -> dict[str, Any]:
+def verify(store: Store | Place, progress: Progress = silent) -> dict[str, Any]:
     """Check every checksum of a store.
 
     Returns `complete` (every planned slab is committed and nothing is damaged), `shards` (how many were read) and
@@ -33,13 +33,15 @@ def verify(store: Store | str | Path, progress: Progress = silent) -> dict[str, 
     from .store import Store
 
     store = store if isinstance(store, Store) else Store.open(store)
-    path, layout = store.path, store.layout
-    damaged = [*_damaged_texts(path), *_missing_metadata(path, layout)]
-    slabs = sorted(set(range(layout.n_slabs)) & _recorded(path))
+    objects, layout = store.objects, store.layout
+    damaged = [*_damaged_texts(objects), *_missing_metadata(objects, layout)]
+    slabs = sorted(
+        slab for slab in recorded_slabs(objects, layout) if objects.size(layout.commit_key(slab)) is not None
+    )
     shards = len(slabs) * len(layout.hooks)
     with progress.bar("Verifying", shards, "shards") as bar:
         for slab in slabs:
-            damaged += _damaged_slab(path, layout, slab)
+            damaged += _damaged_slab(objects, layout, slab)
             bar.advance(len(layout.hooks))
     return {"complete": len(slabs) == layout.n_slabs and not damaged, "shards": shards, "damaged": damaged}
 
@@ -50,44 +52,37 @@ def _finding(
     return {"slab": slab, "hook": hook, "chunk": chunk, "problem": problem}
 
 
-def _recorded(path: Path) -> set[int]:
-    """Slabs with a commit record, sound or not; the folder of a withdrawn record stays behind."""
-    folder = path / "commit" / "c"
-    names = os.listdir(folder) if folder.exists() else []
-    return {int(name) for name in names if name.isdecimal() and (folder / name / "0").exists()}
-
-
-def _damaged_texts(path: Path) -> Iterator[dict[str, Any]]:
-    for name in ("tokens", "doc", "mask"):
+def _damaged_texts(objects: Objects) -> Iterator[dict[str, Any]]:
+    for name in TEXT_DTYPES:
         try:
-            read_text_array(path, name)
+            read_text(objects, name)
         except Damaged as error:
             yield _finding(str(error))
 
 
-def _missing_metadata(path: Path, layout: StoreLayout) -> Iterator[dict[str, Any]]:
+def _missing_metadata(objects: Objects, layout: StoreLayout) -> Iterator[dict[str, Any]]:
     """We read shards by arithmetic; every other Zarr reader needs what an array says about itself."""
     for hook in layout.hooks:
         for array in (f"acts/{hook}", f"statistics/{hook}"):
-            if not (path / array / "zarr.json").exists():
+            if objects.size(f"{array}/zarr.json") is None:
                 yield _finding(f"{array}/zarr.json is missing; restore it, or harvest anew with --overwrite", hook=hook)
-    if not (path / "commit" / "zarr.json").exists():
+    if objects.size("commit/zarr.json") is None:
         yield _finding("commit/zarr.json is missing; restore it, or harvest anew with --overwrite")
 
 
-def _damaged_slab(path: Path, layout: StoreLayout, slab: int) -> Iterator[dict[str, Any]]:
+def _damaged_slab(objects: Objects, layout: StoreLayout, slab: int) -> Iterator[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     content: list[NDArray[Any]] = []
     for hook, each in layout.hooks.items():
-        checksums, problems = _check_shard(path, layout, hook, slab)
+        checksums, problems = _check_shard(objects, layout, hook, slab)
         content.append(checksums)
         found += problems
         try:
-            read_checked(path / layout.statistics_path(hook, slab), "<f8", (2, each.width))
+            read_checked(objects, layout.statistics_key(hook, slab), "<f8", (2, each.width))
         except (Damaged, FileNotFoundError) as error:
             found.append(_finding(f"its statistics cannot be read: {error}", slab=slab, hook=hook))
     try:
-        record = read_commit(path, layout, slab)
+        record = read_commit(objects, layout, slab)
     except Damaged as error:
         found.append(_finding(str(error), slab=slab))
     else:
@@ -97,25 +92,29 @@ def _damaged_slab(path: Path, layout: StoreLayout, slab: int) -> Iterator[dict[s
     yield from found
 
 
-def _check_shard(path: Path, layout: StoreLayout, hook: str, slab: int) -> tuple[NDArray[Any], list[dict[str, Any]]]:
+def _check_shard(
+    objects: Objects, layout: StoreLayout, hook: str, slab: int
+) -> tuple[NDArray[Any], list[dict[str, Any]]]:
     """Stored checksums of the chunks, and what is wrong."""
     each, present = layout.hooks[hook], layout.chunks_present(hook, slab)
     checksums = np.zeros(present, "<u4")
-    target = path / layout.shard_path(hook, slab)
-    if not target.exists():
+    try:
+        reader = objects.reader(layout.shard_key(hook, slab))
+    except FileNotFoundError:
         return checksums, [_finding("its shard file is missing", slab=slab, hook=hook)]
-    size, expected = target.stat().st_size, layout.shard_bytes(hook, slab)
-    if size != expected:
-        problem = f"its shard file has {size} bytes instead of {expected}"
+    expected = layout.shard_bytes(hook, slab)
+    if reader.size != expected:
+        problem = f"its shard file has {reader.size} bytes instead of {expected}"
         return checksums, [_finding(problem, slab=slab, hook=hook)]
-    with open(target, "rb", buffering=0) as file:
-        found = []
-        values = np.empty(each.chunk_bytes, np.uint8)
-        for chunk in range(present):
-            os.preadv(file.fileno(), [values, checksums[chunk : chunk + 1]], layout.chunk_offset(hook, chunk))  # type: ignore[list-item]
-            if crc32c(values) != checksums[chunk]:
-                found.append(_finding("the checksum does not match the content", slab=slab, hook=hook, chunk=chunk))
-        index = shard_index(layout, hook, slab)
-        if os.pread(file.fileno(), len(index), layout.chunk_offset(hook, present)) != index:
-            found.append(_finding("the index is not the one this shard must have", slab=slab, hook=hook))
+    found = []
+    values = np.empty(each.chunk_bytes, np.uint8)
+    for chunk in range(present):
+        reader.read(layout.chunk_offset(hook, chunk), [values, checksums[chunk : chunk + 1]])
+        if crc32c(values) != checksums[chunk]:
+            found.append(_finding("the checksum does not match the content", slab=slab, hook=hook, chunk=chunk))
+    index = shard_index(layout, hook, slab)
+    stored = bytearray(len(index))
+    reader.read(layout.chunk_offset(hook, present), [stored])
+    if stored != index:
+        found.append(_finding("the index is not the one this shard must have", slab=slab, hook=hook))
     return checksums, found

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 from actpipe.errors import Misuse
-from actpipe.places import RUN, STORE
+from actpipe.places import RUN, STORE, Place
 
 HELD_OUT_SHARE = 0.05  # of the documents; never trained on
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    store: Path = STORE
+    store: Place = STORE
     hook: Annotated[tuple[str, ...], "Hook or wildcard of the store; repeat for several. Default: its first."] = ()
     architecture: Annotated[str, "Kind of dictionary (relu)."] = "relu"
     l1: tuple[float, ...] | None = None  # None: derived from the store

@@ -56,11 +56,11 @@ def model_of(store: Store, device: str | None) -> LanguageModel:
         model = load_model(recorded["name"], dtype=recorded["dtype"], device=device)
     except Missing as error:
         raise Missing(
-            f"The model of {store.path} is not there any more. {error} Or skip what needs it with --no-evaluate-loss."
+            f"The model of {store.place} is not there any more. {error} Or skip what needs it with --no-evaluate-loss."
         ) from error
     if model.fingerprint() != recorded["fingerprint"]:
         raise Mismatch(
-            f"The model {recorded['name']!r} has other weights now than when {store.path} was harvested. "
+            f"The model {recorded['name']!r} has other weights now than when {store.place} was harvested. "
             "Harvest again, or skip what needs the model with --no-evaluate-loss."
         )
     return model

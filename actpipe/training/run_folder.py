@@ -124,15 +124,13 @@ def finite(value: float) -> float | None:
 
 
 def _description(path: Path, store: Store, config: dict[str, Any]) -> dict[str, Any]:
-    absolute = store.path.absolute()
+    # A URL is where it is; a folder may move together with the run.
+    place = store.place.absolute() if isinstance(store.place, Path) else store.place
+    relative = os.path.relpath(place, path.absolute()) if isinstance(place, Path) else None
     return {
         "format": FORMAT,
         "version": VERSION,
-        "store": {
-            "path": str(absolute),
-            "relative": os.path.relpath(absolute, path.absolute()),
-            "fingerprint": store.fingerprint,
-        },
+        "store": {"path": str(place), "relative": relative, "fingerprint": store.fingerprint},
         "config": config,
         "actpipe": actpipe.__version__,
     }

@@ -39,7 +39,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
     grids = {hook: config.l1 if config.l1 is not None else derived_grid(store.hooks[hook]) for hook in hooks}
     held_out = store.held_out(HELD_OUT_SHARE)
     if int(held_out.sum()) < 2:
-        raise Misuse(f"The held-out documents of {store.path} have fewer than two tokens. Harvest more text.")
+        raise Misuse(f"The held-out documents of {store.place} have fewer than two tokens. Harvest more text.")
     train_rows = store.mask & ~held_out
     rows = config.tokens or max(int(train_rows.sum()), LEAST_ROWS)
     settled = _settled(config, hooks, grids, rows)
@@ -64,7 +64,7 @@ def _whole_store(config: TrainConfig) -> Store:
     store = Store.open(config.store)
     if not store.is_complete:
         raise Missing(
-            f"The harvest at {store.path} is not finished ({len(store.committed)} of {store.n_slabs} slabs). "
+            f"The harvest at {store.place} is not finished ({len(store.committed)} of {store.n_slabs} slabs). "
             "Run the same `actpipe harvest` again to finish it."
         )
     return store
@@ -77,7 +77,7 @@ def _chosen_hooks(store: Store, patterns: tuple[str, ...]) -> list[str]:
     for pattern in patterns:
         matched = [hook for hook in store.hooks if fnmatchcase(hook, pattern)]
         if not matched:
-            raise Missing(f"The store {store.path} has no hook {pattern!r}; it has {', '.join(store.hooks)}.")
+            raise Missing(f"The store {store.place} has no hook {pattern!r}; it has {', '.join(store.hooks)}.")
         chosen |= dict.fromkeys(matched)
     return list(chosen)
 

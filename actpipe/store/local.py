@@ -1,0 +1,181 @@
+"""Objects as files: written under a temporary name, flushed to the disk, renamed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from actpipe.errors import Failure
+from actpipe.files import atomic_file, is_another_running, sync_folder, sync_tree
+
+from .objects import Objects, Parts, Reader
+
+# Bytes of one writing call; the disk starts on them while the next are copied (measured best between 8 and 64 MiB).
+WRITE_BYTES = 16 * 2**20
+MOST_PARTS = 512  # of one call; IOV_MAX is 1024 on Linux and macOS
+
+
+class LocalObjects(Objects):
+    def __init__(self, place: Path) -> None:
+        self.place: Path = place
+
+    def put(self, key: str, parts: Parts) -> None:
+        target = self.place / key
+        _make_folder(target.parent)
+        with atomic_file(target) as file:
+            pending: list[memoryview] = []
+            written = waiting = 0
+            for part in parts:
+                pending.append(memoryview(part).cast("B"))
+                waiting += pending[-1].nbytes
+                if waiting >= WRITE_BYTES or len(pending) == MOST_PARTS:
+                    _write_all(file.fileno(), pending)
+                    _advise(file.fileno(), written, waiting, "POSIX_FADV_DONTNEED")  # begin to write them back
+                    pending, written, waiting = [], written + waiting, 0
+            _write_all(file.fileno(), pending)
+
+    def get(self, key: str) -> bytes:
+        return (self.place / key).read_bytes()
+
+    def size(self, key: str) -> int | None:
+        try:
+            return (self.place / key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        files = (Path(root, name) for root, _, names in os.walk(self.place / prefix) for name in names)
+        return {file.relative_to(self.place).as_posix(): file.stat().st_size for file in files}
+
+    def names(self, prefix: str) -> list[str]:
+        try:
+            return os.listdir(self.place / prefix)
+        except FileNotFoundError:
+            return []
+
+    def delete(self, key: str) -> None:
+        (self.place / key).unlink(missing_ok=True)
+
+    def reader(self, key: str) -> Reader:
+        return _OpenFile(self.place / key)
+
+    @contextmanager
+    def building(self) -> Iterator[Path]:
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_stale()
+        temporary = self.place.with_name(f"{self.place.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        try:
+            temporary.mkdir()
+            yield temporary
+            sync_tree(temporary)
+            self._publish(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(self.place.parent)
+
+    def zarr(self) -> Any:
+        return str(self.place)
+
+    def clear_litter(self) -> None:
+        for key in self.sizes():
+            if key.endswith(".partial"):
+                self.delete(key)
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        # The lock belongs to the open file: the kernel takes it away from a process that dies.
+        with open(self.place / "zarr.json", "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failure(
+                    f"Another harvest is writing {self.place}. Wait for its end, or stop it and run this command again."
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):  # a file system without locks
+                    raise
+            yield
+
+    def _remove_stale(self) -> None:
+        """What a killed process left beside the store: its number is gone, or ours, as in a restarted container."""
+        # Process numbers end at 2^22.
+        pattern = re.compile(re.escape(self.place.name) + r"\.(\d{1,7})-[0-9a-f]{8}\.partial")
+        for sibling in self.place.parent.iterdir():
+            match = pattern.fullmatch(sibling.name)
+            if match and not is_another_running(int(match[1])):
+                shutil.rmtree(sibling, ignore_errors=True)
+
+    def _publish(self, temporary: Path) -> None:
+        try:
+            os.rename(temporary, self.place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise Failure(
+                f"Another harvest began {self.place} at the same moment. Run the same command again to continue it."
+            ) from None
+
+
+class _OpenFile(Reader):
+    """Closed when the last thread that uses it lets go."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = -1
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.size = os.fstat(self.descriptor).st_size
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    def read(self, offset: int, parts: Sequence[Any]) -> bool:
+        wanted = sum(memoryview(part).nbytes for part in parts)
+        return os.preadv(self.descriptor, parts, offset) == wanted or self._read_slowly(offset, parts)
+
+    def announce(self, offset: int, length: int) -> None:
+        _advise(self.descriptor, offset, length, "POSIX_FADV_WILLNEED")
+
+    def _read_slowly(self, offset: int, parts: Sequence[Any]) -> bool:
+        """Part by part, for a call that returned less than asked for; false at the end of the file."""
+        for view in (memoryview(part).cast("B") for part in parts):
+            while view:
+                count = os.preadv(self.descriptor, [view], offset)
+                if count == 0:
+                    return False
+                offset, view = offset + count, view[count:]
+        return True
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder so that its name survives a power cut."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, views: list[memoryview]) -> None:
+    while views:
+        written = os.writev(descriptor, views)
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if views:
+            views[0] = views[0][written:]
+
+
+def _advise(descriptor: int, offset: int, length: int, advice: str) -> None:
+    """Only a hint. DONTNEED on bytes just written starts the disk on them; pages not clean yet cannot be dropped."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        os.posix_fadvise(descriptor, offset, length, getattr(os, advice))
