@@ -10,54 +10,45 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".peers" / "bin" / "python"
+PYTHON = Path(__file__).parents[2] / ".peers" / "bin" / "python"
+
+Ask: TypeAlias = Callable[..., Any]
 
 
-class Peer:
-    """A script of `tests/bench/peers/`, with our number of threads and without a network."""
+@contextmanager
+def peer(script: str, *arguments: object) -> Iterator[Ask]:
+    """Yield `ask(**order) → answer` of a script of `tests/bench/peers/`, with our number of threads and no network."""
+    if not PYTHON.exists():
+        raise SystemExit("The peers are not installed. Run `make peers`, or give --peers none.")
+    command = [str(each) for each in (PYTHON, Path(__file__).parent / "peers" / script, *arguments)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        orders, answers = process.stdin, process.stdout
 
-    def __init__(self, script: str, *arguments: object) -> None:
-        if not PYTHON.exists():
-            raise SystemExit("The peers are not installed. Run `make peers`, or give --peers none.")
-        self._log = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(
-            [PYTHON, Path(__file__).parent / "peers" / script, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        )
-        self._answer()
+        def answer() -> Any:
+            if line := answers.readline():
+                return json.loads(line)
+            log.seek(0)
+            raise SystemExit(f"The peer {script} ended with {process.wait()}:\n{log.read()[-4000:]}")
 
-    def ask(self, **order: Any) -> Any:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        def ask(**order: Any) -> Any:
+            orders.write(json.dumps(order) + "\n")
+            orders.flush()
+            return answer()
 
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if line:
-            return json.loads(line)
-        self._log.seek(0)
-        raise SystemExit(f"A peer ended with {self._process.wait()}:\n{self._log.read()[-4000:]}")
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._log.close()
+        answer()
+        yield ask

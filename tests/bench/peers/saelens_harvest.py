@@ -9,15 +9,14 @@ model's own, and the pass ends after the layer of the hook. `shuffle` is off: it
 """
 
 import argparse
-import json
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import sae_lens.cache_activations_runner as caching
 import torch
+from answering import serve
 from datasets import Dataset, load_from_disk
 from sae_lens.config import CacheActivationsRunnerConfig
 from sae_lens.load_model import load_model
@@ -29,11 +28,10 @@ def tokenised(tokens: Path, folder: Path) -> Dataset:
     return load_from_disk(folder)
 
 
-def configuration(
-    asked: argparse.Namespace, sequences: int, context: int, hook: str, d_in: int
-) -> CacheActivationsRunnerConfig:
+def configuration(asked: argparse.Namespace, text: Dataset, hook: str, d_in: int) -> CacheActivationsRunnerConfig:
+    context = len(text[0]["tokens"])
     # A buffer holds 2 GB by default, and a run fills its last buffer by starting the text again; here it ends with it.
-    buffer_bytes = min(sequences * context * d_in * 2, 2_000_000_000)
+    buffer_bytes = min(len(text) * context * d_in * 2, 2_000_000_000)
     return CacheActivationsRunnerConfig(
         dataset_path=str(asked.folder / "text"),
         model_name=str(asked.model),
@@ -41,13 +39,13 @@ def configuration(
         model_batch_size=asked.batch_size,
         hook_name=hook,
         d_in=d_in,
-        training_tokens=sequences * context,
+        training_tokens=len(text) * context,
         context_size=context,
         new_cached_activations_path=str(asked.folder / "cache"),
         shuffle=False,
         dtype="float16",
         device="cpu",
-        buffer_size_gb=(buffer_bytes + d_in) / 1e9,
+        buffer_size_gb=(buffer_bytes + d_in) / 1e9,  # half a row more, against rounding
         prepend_bos=False,
         streaming=False,
     )
@@ -61,26 +59,21 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, required=True, help="sequences in a forward pass")
     parser.add_argument("--dtype", required=True, help="of the model's weights")
     asked = parser.parse_args()
-    model = load_model(
-        "AutoModelForCausalLM",
-        str(asked.model),
-        device="cpu",
-        model_from_pretrained_kwargs={"dtype": getattr(torch, asked.dtype)},
-    )
+    weights = {"dtype": getattr(torch, asked.dtype)}
+    model = load_model("AutoModelForCausalLM", str(asked.model), device="cpu", model_from_pretrained_kwargs=weights)
     caching.load_model = lambda **_: model  # the runner would load it anew for every hook
     text = tokenised(asked.tokens, asked.folder / "text")
-    sequences, context = np.load(asked.tokens, mmap_mode="r").shape
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        config = configuration(asked, sequences, context, order["hook"], order["d_in"])
+
+    def cache(hook: str, d_in: int) -> float:
+        config = configuration(asked, text, hook, d_in)
         began = time.perf_counter()
         made = caching.CacheActivationsRunner(config, override_dataset=text).run()
         seconds = time.perf_counter() - began
-        assert len(made) == sequences, f"{len(made)} sequences instead of {sequences}"
-        del made
+        assert len(made) == len(text), f"{len(made)} sequences instead of {len(text)}"
         shutil.rmtree(asked.folder / "cache")
-        print(json.dumps(seconds), flush=True)
+        return seconds
+
+    serve(cache)
 
 
 if __name__ == "__main__":
