@@ -4,25 +4,59 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from actpipe.corpora import standard_input
 from actpipe.corpora.corpus import Corpus
 from actpipe.corpora.files import Files
-from actpipe.corpora.hub import HubDataset
+from actpipe.corpora.formats import SUFFIXES
+from actpipe.corpora.hub import HubDataset, is_cloned_repository
 from actpipe.corpora.reviews import Reviews
+from actpipe.corpora.saved import SavedDataset, is_saved_dataset
+from actpipe.corpora.standard_input import StandardInput
+from actpipe.errors import Missing, Misuse
 
-__all__ = ["Corpus", "Files", "HubDataset", "Reviews", "open_corpus"]
+__all__ = ["Corpus", "Files", "HubDataset", "Reviews", "SavedDataset", "StandardInput", "open_corpus"]
 
 
-def open_corpus(name: str, *, text_field: str = "text", split: str = "train", revision: str | None = None) -> Corpus:
-    """`reviews`, else a local file or folder, else a Hugging Face dataset (`name` or `name:configuration`)."""
+def open_corpus(
+    name: str,
+    *,
+    text_field: str = "text",
+    split: str = "train",
+    revision: str | None = None,
+    configuration: str | None = None,
+    streaming: bool = True,
+) -> Corpus:
+    """`reviews`, `-` (standard input), a local file or folder, else a Hugging Face dataset (`name:configuration`)."""
+    path = Path(name)
+    if name not in ("reviews", standard_input.NAME) and (not path.exists() or is_cloned_repository(path)):
+        repository, configuration = _repository(name, configuration)
+        return HubDataset(
+            repository=repository,
+            configuration=configuration,
+            split=split,
+            revision=revision,
+            text_field=text_field,
+            streaming=streaming,
+        )
+    for option, value in (("revision", revision), ("configuration", configuration)):
+        if value is not None:
+            raise Misuse(f"{name} is no Hugging Face dataset, so it has no {option} {value!r}; leave that out.")
     if name == "reviews":
         return Reviews()
+    if name == standard_input.NAME:
+        return StandardInput(text_field=text_field)
+    if is_saved_dataset(path):
+        return SavedDataset(path=path, split=split, text_field=text_field)
+    return Files(path=path, text_field=text_field)
+
+
+def _repository(name: str, configuration: str | None) -> tuple[str, str | None]:
+    """Repository and configuration, which may stand behind a colon in the name."""
     if Path(name).exists():
-        return Files(path=Path(name), text_field=text_field)
-    repository, _, configuration = name.partition(":")
-    return HubDataset(
-        repository=repository,
-        configuration=configuration or None,
-        split=split,
-        revision=revision,
-        text_field=text_field,
-    )
+        return name, configuration
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(SUFFIXES):
+        raise Missing(f"There is no file or folder {name}. Give one, reviews, - or a Hugging Face dataset.")
+    repository, _, suffix = name.partition(":")
+    if suffix and configuration not in (None, suffix):
+        raise Misuse(f"The dataset {name} names one configuration and {configuration!r} is another; give one.")
+    return repository, suffix or configuration

@@ -1,7 +1,8 @@
 """Documents: what every source of text must offer.
 
 A corpus yields its documents in one fixed order, so that which text lands in which row is a function of its name and
-options alone. It never yields labels mixed into the text and never drops a document silently.
+options alone. It never yields labels mixed into the text and never drops a document silently: a document without text
+is the empty string, so a document's number is its place in the source.
 """
 
 from __future__ import annotations

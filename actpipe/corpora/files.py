@@ -1,22 +1,17 @@
-"""Documents from local files: plain text, JSON Lines, or a folder of either.
-
-A text file's documents are its paragraphs (separated by blank lines), because one file is often one book or one dump;
-a JSON Lines file's documents are the values of its text field. A folder is its files in the order of their names.
-"""
+"""Documents from local files: one file, or a folder of several kinds in the order of their names."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from actpipe.corpora.corpus import Corpus
-from actpipe.errors import Missing, Misuse
+from actpipe.errors import Missing
 
-SUFFIXES = (".txt", ".md", ".jsonl")
+from .formats import SUFFIXES, documents_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,57 +27,32 @@ class Files(Corpus):
 
     def documents(self) -> Iterator[str]:
         for file in self._files():
-            yield from _records(file, self.text_field) if file.suffix == ".jsonl" else _paragraphs(file)
+            yield from documents_of(file, self.text_field)
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self.text_field.encode())
-        for file in self._files():
-            digest.update(file.name.encode())
-            with open(file, "rb") as handle:
-                digest.update(hashlib.file_digest(handle, "sha256").digest())
-        return digest.hexdigest()
+        return digest_of(self._files(), self.path, self.text_field)
 
     def _files(self) -> list[Path]:
         if self.path.is_file():
             return [self.path]
-        found = sorted(file for file in self.path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        # Hidden files are the belongings of programs (.git, .ipynb_checkpoints), not of the reader.
+        found = sorted(
+            file
+            for file in self.path.rglob("*")
+            if file.name.endswith(SUFFIXES)
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(self.path).parts)
+        )
         if not found:
             raise Missing(f"The folder {self.path} holds no file ending in {', '.join(SUFFIXES)}.")
         return found
 
 
-def _lines(file: Path) -> Iterator[str]:
-    with open(file, encoding="utf-8-sig") as handle:  # -sig: a byte order mark is not text
-        try:
-            yield from handle
-        except UnicodeDecodeError as error:
-            raise Misuse(f"{file} is not UTF-8 text ({error.reason}). Convert it first.") from None
-
-
-def _paragraphs(file: Path) -> Iterator[str]:
-    lines: list[str] = []
-    for line in _lines(file):
-        if line.strip():
-            lines.append(line)
-        elif lines:
-            yield "".join(lines).strip()
-            lines = []
-    if lines:
-        yield "".join(lines).strip()
-
-
-def _records(file: Path, text_field: str) -> Iterator[str]:
-    for number, line in enumerate(_lines(file), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise Misuse(f"{file}, line {number} is not JSON: {error.msg}.") from None
-        if not isinstance(record, dict) or not isinstance(record.get(text_field), str):
-            known = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-            raise Misuse(
-                f"{file}, line {number} has no text in field {text_field!r} (it has {known}). Give --text-field."
-            )
-        # JSON can spell half a surrogate pair, which is no text and which no tokenizer takes.
-        yield record[text_field].encode("utf-8", "replace").decode()
+def digest_of(files: Iterable[Path], folder: Path, text_field: str) -> str:
+    """SHA-256 over the files' names below `folder` and their bytes, and the field that is read."""
+    digest = hashlib.sha256(text_field.encode())
+    for file in files:
+        digest.update((file.name if file == folder else file.relative_to(folder).as_posix()).encode())
+        with open(file, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
