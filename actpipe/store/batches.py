@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .dtypes import convert, empty, words
+from .dtypes import words
+from .encoding import decode_rows, empty_rows
 from .layout import StoreLayout
 from .order import Block, Integers, Order, Sorter
 from .shards import Chunks
@@ -35,18 +36,18 @@ def default_pool_rows(row_bytes: int) -> int:
 
 
 class Pool:
-    """Slots for rows of one hook in their stored data type."""
+    """Slots for rows of one hook in their stored form."""
 
     def __init__(self, chunks: Chunks, layout: StoreLayout, hook: str, order: Order) -> None:
-        self._chunks, self._layout, self._hook = chunks, layout, hook
-        each = layout.hooks[hook]
+        self._chunks, self._hook = chunks, hook
+        self._each = each = layout.hooks[hook]
         self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
         # The reader thread writes into these; made inside a caller's inference mode, torch would refuse it.
         waiting = order.pool_rows + 4 * math.isqrt(order.pool_rows) + Sorter.slack(order) + 3 * self.block_rows
-        self._items = _rows_as_items(empty(min(order.n_rows, waiting), each.width, each.dtype))
-        self._piece = empty(PIECE_ROWS, each.width, each.dtype)
+        self._items = _rows_as_items(empty_rows(min(order.n_rows, waiting), each))
+        self._piece = empty_rows(PIECE_ROWS, each)
         runs_per_block = max(self.block_rows // each.chunk_rows, 1)
-        self._staging = empty(runs_per_block * each.chunk_rows, each.width, each.dtype)
+        self._staging = empty_rows(runs_per_block * each.chunk_rows, each)
         self._free = np.arange(len(self._items))
 
     def reserve(self, rows: int) -> Integers:
@@ -60,7 +61,7 @@ class Pool:
     def load(self, block: Block, slots: Integers, following: Block | None) -> None:
         """Read the runs of a block and put the wanted rows into their slots."""
         later = following.runs.tolist() if following is not None else []
-        staging = self._staging[: len(block.runs) * self._layout.hooks[self._hook].chunk_rows]
+        staging = self._staging[: len(block.runs) * self._each.chunk_rows]
         self._chunks.read_runs(self._hook, block.runs.tolist(), staging, later)
         staged = _rows_as_items(staging)
         if len(block.rows) < len(staged):
@@ -68,16 +69,16 @@ class Pool:
         self._items[slots] = staged
 
     def take(self, slots: Integers, out: torch.Tensor) -> None:
-        """Copy slots into `out` [n, width], converted; piece by piece, so that the raw rows stay in the cache."""
+        """Copy slots into `out` [n, width], decoded; piece by piece, so that the raw rows stay in the cache."""
         for start in range(0, len(slots), PIECE_ROWS):
             piece = slots[start : start + PIECE_ROWS]
             raw = self._piece[: len(piece)]
             self._items.take(piece, out=_rows_as_items(raw), mode="clip")
-            convert(raw, out[start : start + len(piece)])
+            decode_rows(raw, self._each, out[start : start + len(piece)])
 
 
 def _rows_as_items(rows: torch.Tensor) -> NDArray[Any]:
-    """[n, width] as n opaque items: numpy gathers and scatters those several times faster, and without the lock."""
+    """Stored rows as n opaque items: numpy gathers and scatters those several times faster, and without the lock."""
     row_bytes = rows.shape[1] * rows.element_size()
     return words(rows).view(f"V{row_bytes}")[:, 0]
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from .dtypes import empty
+from .encoding import empty_rows
 from .layout import StoreLayout
 from .shards import READ_BYTES, Shards
 
@@ -28,12 +28,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def read_rows(shards: Shards, layout: StoreLayout, hook: str, start: int, out: torch.Tensor) -> None:
-    """Fill `out` [n, width] with the rows from `start` on."""
+    """Fill `out`, n rows in their stored form, with those from `start` on."""
     each = layout.hooks[hook]
     for row, rows in _pieces(layout, hook, start, start + len(out)):
         part, chunk, inside = out[row - start : row - start + rows], row // each.chunk_rows, row % each.chunk_rows
         if inside or rows % each.chunk_rows:
-            scratch = empty(each.chunk_rows, each.width, each.dtype)
+            scratch = empty_rows(each.chunk_rows, each)
             shards.read_chunks(hook, chunk, scratch)
             part.copy_(scratch[inside : inside + rows])
         elif rows * each.row_bytes < READ_BYTES:
