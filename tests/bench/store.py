@@ -7,7 +7,8 @@ Every contestant handles the same number of rows of the same width, in 16 bits. 
 random order; a ratio is the median (and range) over rounds of the rates in one round.
 
     raw                  one file, 64 MiB a read, fsync after every slab
-    zarr-python          the array of a store like ours through `zarr.open_array`, a slab a write, fsync after each
+    zarr-python          the array of a store like ours through `zarr.open_array`: a slab a write, fsync after each;
+                         as many rows a read as ours
     SAELens              CacheActivationsRunner in float16 with a model that costs nothing, then fsync; read through its
                          ActivationsStore and mixing_buffer, with its default buffer (20 batches of 32 prompts of 128
                          tokens; 6.54 passes on a 32nd of that and refuses to run) and with one as large as our pool
@@ -42,7 +43,7 @@ from tests.bench.peer import Ask, peer
 
 CONTEXT, BATCH_ROWS = 256, 4096
 RAW_BLOCK_BYTES = 64 * 2**20
-OUR_BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 8 * 2**20  # of one read of ours; zarr-python is slower with larger ones too
 SAELENS_ROWS = 20 * 32 * 128
 PEER_ROWS = 65_536  # that SAELens writes again and again
 
@@ -161,21 +162,21 @@ class Bench:
                 pass
 
     def read_ours(self) -> None:
-        block = self._block(OUR_BLOCK_BYTES)
+        block = self._block()
         out = torch.empty(block, self.width, dtype=torch.bfloat16)
         for start in range(0, self.n_rows, block):
             stop = min(start + block, self.n_rows)
             self.store.read("a", start, stop, out=out[: stop - start])
 
     def read_zarr(self) -> None:
-        array, block = self.array(self.ours, "r"), self._block(RAW_BLOCK_BYTES)
+        array, block = self.array(self.ours, "r"), self._block()
         for start in range(0, self.n_rows, block):
             array[start : start + block]
 
-    def _block(self, n_bytes: int) -> int:
-        """Rows of about that many bytes, in whole inner chunks."""
+    def _block(self) -> int:
+        """Rows of one read, in whole inner chunks."""
         chunk_rows = self.store.layout.hooks["a"].chunk_rows
-        return max(n_bytes // (chunk_rows * self.width * 2), 1) * chunk_rows
+        return max(BLOCK_BYTES // (chunk_rows * self.width * 2), 1) * chunk_rows
 
     def shuffle(self) -> None:
         for _ in self.store.batches("a", batch_size=BATCH_ROWS, seed=0, epochs=1, pool_rows=self.pool_rows):
