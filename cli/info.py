@@ -35,7 +35,7 @@ def command(subject: str, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps(described))
         return
-    for line in _lines(described):
+    for line in _model_lines(described) if "model" in described else _lines(described):
         click.echo(line)
 
 
@@ -99,20 +99,36 @@ def _dictionary(path: Path) -> dict[str, Any]:
 
 
 def _model(name: str, progress: Progress) -> dict[str, Any]:
-    from actpipe.harvest.model import load_config, load_tokenizer
-    from actpipe.harvest.sites import default_hooks, known_hooks
+    from actpipe.harvest.model import kind_of, load_config, load_tokenizer
+    from actpipe.harvest.sites import all_sites, default_hooks
 
     config = load_config(name, progress)  # says so when it converts the embedded model
-    known = known_hooks(config, load_tokenizer(name))
+    sites = all_sites(config, load_tokenizer(name))
     return {
         "model": name,
         "type": config.model_type,
+        "kind": kind_of(config),
         "layers": config.num_hidden_layers,
         "width": config.hidden_size,
         "vocabulary": config.vocab_size,
         "default_hooks": list(default_hooks(config)),
-        "hooks": {hook: f"{side} of {path}" for hook, (path, side) in known.items()},
+        "hooks": {hook: {"width": site.width, **site.record()} for hook, site in sites.items()},
     }
+
+
+def _model_lines(described: dict[str, Any]) -> list[str]:
+    """One line for each kind of hook and tensor; a tensor's other names are in --json."""
+    from actpipe.harvest.sites import Site, by_kind, each_once
+
+    sites = each_once(Site.recorded(hook, entry, entry["width"]) for hook, entry in described["hooks"].items())
+    lines = _lines({key: value for key, value in described.items() if key != "hooks"})
+    for heading, through in (
+        ("hooks and their widths", "native"),
+        ("hooks that only TransformerLens' bridge has, in a second and slower pass", "bridge"),
+    ):
+        kinds = by_kind(site for site in sites if site.through == through)
+        lines += [heading, *(f"  {hook}  {width}" for hook, width in kinds.items())] if kinds else []
+    return lines
 
 
 def _lines(value: dict[str, Any], indent: str = "") -> list[str]:

@@ -199,7 +199,7 @@ def test_info_describes_everything(tmp_path: Path, small: tuple[str, ...]) -> No
         ("actpipe-out/store.zarr", "complete: True"),
         ("actpipe-out/sae", "seeds: 1"),
         (str(member), "architecture: relu"),
-        (small[1], "blocks.0.hook_resid_post: output of model.layers.0"),
+        (small[1], "blocks.0…2.hook_resid_post  32"),
     ):
         done = run(tmp_path, "info", subject)
         assert done.returncode == 0, done.stderr

@@ -17,10 +17,10 @@ import torch
 import actpipe
 from actpipe.errors import Failure, Mismatch, Misuse
 from actpipe.harvest import plan, stage
-from actpipe.harvest.capture import capture, measure_sites
+from actpipe.harvest.capture import capture
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import load_model
-from actpipe.harvest.sites import known_hooks, match_hooks
+from actpipe.harvest.sites import find_sites
 from actpipe.harvest.stage import harvest
 
 HOOKS = ("blocks.1.hook_resid_post", "blocks.1.mlp.hook_post")
@@ -55,8 +55,8 @@ def test_a_store_holds_what_the_model_computes(config: HarvestConfig) -> None:
     assert result.bytes > 3000 * (32 + 48) * 4
     store = actpipe.open_store(config.out)
     model = load_model(config.model, dtype="float32", device="cpu")
-    sites = measure_sites(match_hooks(HOOKS, known_hooks(model.config, model.tokenizer)), model.module)
-    with capture(model.module, sites) as run:
+    sites = find_sites(HOOKS, model.config, model.tokenizer)
+    with capture(model, sites) as run:
         # A sequence on its own: that it shared a batch makes no difference beyond rounding.
         taken = run(torch.as_tensor(store.tokens[7:8], dtype=torch.long))
     for hook in HOOKS:

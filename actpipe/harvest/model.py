@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from actpipe.errors import Failure, Missing, Misuse
 from actpipe.harvest import embedded
+from actpipe.harvest.bridge import Bridge, twin
 from actpipe.harvest.config import ModelDtype
 from actpipe.harvest.quiet import quiet_transformers
 from actpipe.hub import use_cache_if_unreachable
@@ -21,6 +23,8 @@ from actpipe.progress import Progress, silent
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+Kind = Literal["decoder", "encoder", "encoder-decoder"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,38 @@ class LanguageModel:
     config: PretrainedConfig
     dtype: torch.dtype
     device: torch.device
+    headless: bool = False  # the checkpoint has no weights from the last state to logits; they are zeros here
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.config)
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether its logits at a position are about the next token."""
+        return self.kind != "encoder" and not self.headless
+
+    @property
+    def opening_token(self) -> int | None:
+        """The token that opens what the decoder of an encoder-decoder model reads; None for other kinds."""
+        if self.kind != "encoder-decoder":
+            return None
+        start: int | None = getattr(self.config, "decoder_start_token_id", None)
+        return start if start is not None else self.config.pad_token_id
+
+    def inputs(self, input_ids: Tensor, attention: Tensor | None = None) -> dict[str, Tensor]:
+        """What the model is called with to read `input_ids`; `attention` is true at tokens that are not padding."""
+        place = None if attention is None else attention.to(self.device)
+        return inputs_of(self.kind, input_ids.to(self.device), place)
+
+    def logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self.module(**inputs, use_cache=False).logits
+        return found
+
+    @cached_property
+    def bridge(self) -> Bridge:
+        """The same weights behind TransformerLens' bridge."""
+        return Bridge.over(twin(self.module), self.tokenizer)
 
     def fingerprint(self) -> str:
         """SHA-256 over every weight: name, type, shape and bytes (1.7 GB/s). A tied weight counts under each name."""
@@ -47,17 +83,68 @@ def load_model(
     name: str, *, dtype: ModelDtype = "auto", device: str | None = None, progress: Progress = silent
 ) -> LanguageModel:
     """Load weights and tokenizer. `auto` is bfloat16 where the processor computes with it, float32 elsewhere."""
-    from transformers import AutoModelForCausalLM
-
     place = resolve_device(device)
     wanted = _dtype(dtype, place)
     folder = _source(name, progress)
+    build = auto_class(load_config(name))
     with quiet_transformers():
-        module = _load(name, lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=wanted))
+        module, report = _load(name, lambda: build.from_pretrained(folder, dtype=wanted, output_loading_info=True))
+    headless = _without_head(name, module, set(report["missing_keys"]))
     module.eval().requires_grad_(False).to(place)
     return LanguageModel(
-        name=name, module=module, tokenizer=load_tokenizer(name), config=module.config, dtype=wanted, device=place
+        name=name,
+        module=module,
+        tokenizer=load_tokenizer(name),
+        config=module.config,
+        dtype=wanted,
+        device=place,
+        headless=headless,
     )
+
+
+def kind_of(config: PretrainedConfig) -> Kind:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    if getattr(config, "is_encoder_decoder", False):
+        return "encoder-decoder"
+    # BERT and its kin can also be trained as decoders.
+    made_for = tuple(getattr(config, "architectures", None) or ())
+    decodes = getattr(config, "is_decoder", False) or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in made_for)
+    return "encoder" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes else "decoder"
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """The class of transformers that loads a model of this kind with its way to logits."""
+    import transformers
+
+    return {
+        "decoder": transformers.AutoModelForCausalLM,
+        "encoder": transformers.AutoModelForMaskedLM,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+    }[kind_of(config)]
+
+
+def inputs_of(kind: Kind, input_ids: Tensor, attention: Tensor | None) -> dict[str, Tensor]:
+    """The arguments with which a model of `kind` reads `input_ids` [batch, context] as the store's rows mean it.
+
+    A decoder never looks right, so padding on the right needs no mask and attention keeps its fast path. Encoder and
+    decoder of an encoder-decoder model read the same tokens: the decoder from the opening token on, the encoder without
+    it (masked; T5's positions are relative, so this equals reading the text alone).
+    """
+    if kind == "decoder":
+        return {"input_ids": input_ids}
+    if kind == "encoder":
+        if attention is None or bool(attention.all()):
+            return {"input_ids": input_ids}
+        return {"input_ids": input_ids, "attention_mask": _never_empty(attention)}
+    read = torch.ones_like(input_ids, dtype=torch.bool) if attention is None else attention.clone()
+    read[:, 0] = False
+    return {"input_ids": input_ids, "attention_mask": _never_empty(read), "decoder_input_ids": input_ids}
+
+
+def _never_empty(attention: Tensor) -> Tensor:
+    """A sequence of padding alone reads itself: its rows do not count, and attending to nothing gives NaN."""
+    return (attention | ~attention.any(dim=1, keepdim=True)).long()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
@@ -113,8 +200,23 @@ def _load(name: str, load: Callable[[], Any]) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Missing(
             f"The model {name!r} could not be loaded: {reason} "
-            "Give smollm2, a folder written by save_pretrained, or the name of a causal language model on Hugging Face."
+            "Give smollm2, a folder written by save_pretrained, or the name of a language model on Hugging Face."
         ) from error
+
+
+def _without_head(name: str, module: Any, missing: set[str]) -> bool:
+    """Whether the checkpoint lacks the way to logits, which is then zeros: transformers fills what lacks with noise."""
+    body = f"{module.base_model_prefix}." if module.base_model is not module else ""
+    lacking = sorted(key for key in missing if not key.startswith("lm_head.") and key.startswith(body))
+    if lacking:
+        raise Missing(
+            f"The model {name!r} could not be loaded: its checkpoint has no weights for {lacking[0]}"
+            f"{f' and {len(lacking) - 1} more' if len(lacking) > 1 else ''}. Is it complete?"
+        )
+    weights = dict(module.named_parameters())
+    for key in missing & weights.keys():
+        weights[key].detach().zero_()
+    return bool(missing)
 
 
 def _dtype(dtype: ModelDtype, device: torch.device) -> torch.dtype:

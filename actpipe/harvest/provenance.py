@@ -43,7 +43,7 @@ def describe(
             "separator": policy.separator,
             "masked": "first token of every sequence and separators",
         },
-        "sites": {site.hook: {"path": site.path, "side": site.side} for site in sites},
+        "sites": {site.hook: site.record() for site in sites},
         "dtype": config.dtype,
         "batch_size": config.batch_size,
         "versions": {name: version(name) for name in NUMERIC_LIBRARIES},

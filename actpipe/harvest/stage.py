@@ -22,12 +22,12 @@ from torch import Tensor
 from actpipe.corpora import Corpus, open_corpus
 from actpipe.corpora.packing import Packed, PackingPolicy, pack, policy_for
 from actpipe.errors import Damaged, Misuse
-from actpipe.harvest.capture import capture, measure_sites
+from actpipe.harvest.capture import capture
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
 from actpipe.harvest.plan import HarvestPlan, make_plan
 from actpipe.harvest.provenance import describe
-from actpipe.harvest.sites import Site, default_hooks, known_hooks, match_hooks
+from actpipe.harvest.sites import Site, default_hooks, find_sites
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count
 from actpipe.store import Store, create_store
@@ -83,21 +83,18 @@ def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
 
 def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
     corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split, revision=config.revision)
-    # Names are checked against the model's skeleton, before any weight is loaded.
-    chosen = _chosen_hooks(config, progress)
+    sites = _sites(config, progress)  # before any weight is loaded
     model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.context > longest:
         raise Misuse(f"The model {config.model} reads {longest} tokens at most; give a --context up to that.")
-    sites = measure_sites(chosen, model.module, required=config.hook)
     policy = policy_for(model.tokenizer, config.context)
     return _Parts(corpus, model, sites, policy, describe(config, model, corpus, policy, sites))
 
 
-def _chosen_hooks(config: HarvestConfig, progress: Progress) -> dict[str, Any]:
-    load_model_config = load_config(config.model, progress)
-    known = known_hooks(load_model_config, load_tokenizer(config.model))
-    return match_hooks(config.hook or default_hooks(load_model_config), known)
+def _sites(config: HarvestConfig, progress: Progress) -> tuple[Site, ...]:
+    described = load_config(config.model, progress)
+    return find_sites(config.hook or default_hooks(described), described, load_tokenizer(config.model))
 
 
 def _opened(path: Path) -> Store:
@@ -180,7 +177,7 @@ def _fill(
     start, rows = time.perf_counter(), 0
     with (
         progress.bar("Harvesting", store.rows, "tokens", done=finished) as bar,
-        capture(model.module, sites) as run,
+        capture(model, sites) as run,
     ):
         for slab in left:
             store.write_slab(slab, _slab(store, slab, run, model.device, config, bar.advance))

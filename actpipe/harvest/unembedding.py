@@ -15,8 +15,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from actpipe.errors import Misuse
 from actpipe.harvest.model import load_model
-from actpipe.harvest.sites import known_hooks
+from actpipe.harvest.sites import Site, find_sites
 
 _IN_RESIDUAL = re.compile(
     r"blocks\.\d+\.(hook_(resid_(pre|mid|post)|mlp_out|attn_out|in|out)|mlp\.hook_out|attn\.hook_out)"
@@ -37,10 +38,15 @@ def _readout(model_name: str, hook: str) -> Tensor | None:
     if not (_IN_RESIDUAL.fullmatch(hook) or _INTO_RESIDUAL.fullmatch(hook)):
         return None
     model = load_model(model_name, dtype="float32", device="cpu")
-    known = known_hooks(model.config, model.tokenizer)
-    if not {hook, _NORM, _HEAD} <= known.keys():
+    if model.kind != "decoder" or model.headless:
         return None
-    site, norm, head = (model.module.get_submodule(known[name][0]) for name in (hook, _NORM, _HEAD))
+    try:
+        sites: tuple[Site, ...] = find_sites((hook, _NORM, _HEAD), model.config, model.tokenizer)
+    except Misuse:
+        return None
+    if any(site.through == "bridge" for site in sites):
+        return None
+    site, norm, head = (model.module.get_submodule(one.path) for one in sites)
     width = model.config.hidden_size
     with torch.inference_mode():
         readout = _gain(norm, width)[:, None] * _matrix(head, width)

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from actpipe.errors import Mismatch, Missing
 from actpipe.harvest.capture import splice
 from actpipe.harvest.model import LanguageModel, load_model
-from actpipe.harvest.sites import Side, Site
+from actpipe.harvest.sites import Site
 from actpipe.progress import Bar
 from actpipe.store import Store
 from sae import Dictionary
@@ -45,6 +45,7 @@ class Probe:
     """The text on which cross-entropies are measured; all [sequences, context]."""
 
     tokens: Tensor
+    attention: Tensor  # true at tokens that are not padding
     replaced: Tensor  # rows to replace
     counted: Tensor  # tokens whose prediction counts: real tokens of held-out documents
 
@@ -73,6 +74,7 @@ def choose_probe(store: Store, held_out_share: float) -> Probe:
     counted[:, 0] = False  # nothing predicts the first token
     return Probe(
         tokens=torch.from_numpy(store.tokens[most].astype(np.int64)),
+        attention=torch.from_numpy(store.doc[most] >= 0),
         replaced=torch.from_numpy(store.mask[most].copy()),
         counted=torch.from_numpy(counted),
     )
@@ -82,9 +84,7 @@ def recoveries(
     model: LanguageModel, store: Store, hook: str, dictionaries: Sequence[Dictionary], probe: Probe, bar: Bar
 ) -> list[Recovery]:
     """One for each dictionary; `bar` advances by one for each of the 3 + len(dictionaries) readings of the text."""
-    recorded = store.config["sites"][hook]
-    side: Side = recorded["side"]
-    site = Site(hook, recorded["path"], side, store.hooks[hook])
+    site = Site.recorded(hook, store.config["sites"][hook], store.hooks[hook])
     mean = torch.from_numpy(store.statistics(hook).mean).to(model.device, torch.float32)
 
     def measured(replace: Callable[[Tensor], Tensor] | None) -> float:
@@ -125,6 +125,7 @@ def _cross_entropy(model: LanguageModel, site: Site, probe: Probe, replace: Call
     for begin in range(0, len(probe.tokens), SEQUENCES_PER_BATCH):
         part = slice(begin, begin + SEQUENCES_PER_BATCH)
         ids, replaced = probe.tokens[part].to(model.device), probe.replaced[part].to(model.device)
+        attention = probe.attention[part]
 
         def at_site(value: Tensor, replaced: Tensor = replaced) -> Tensor:
             if replace is None:
@@ -133,8 +134,8 @@ def _cross_entropy(model: LanguageModel, site: Site, probe: Probe, replace: Call
             new = torch.where(replaced[..., None], replace(flat.float()).to(value.dtype), flat)
             return new.view_as(value)
 
-        with torch.inference_mode(), splice(model.module, site, at_site):
-            logits = model.module(ids, use_cache=False).logits
+        with torch.inference_mode(), splice(model, site, at_site) as read:
+            logits = read(ids, attention)
         counted = probe.counted[part, 1:].to(model.device)
         losses = cross_entropy(logits[:, :-1][counted].float(), ids[:, 1:][counted], reduction="sum")
         total += float(losses)

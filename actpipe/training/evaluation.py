@@ -105,6 +105,9 @@ def _losses(
     if not config.evaluate_loss:
         return [{"delta_ce": None, "loss_recovered": None} for _ in dictionaries]
     model = model_of(store, config.device)
+    if not model.predicts_tokens:
+        progress.say(f"The model {model.name} predicts no next token, so the loss of splicing is left out.")
+        return [{"delta_ce": None, "loss_recovered": None} for _ in dictionaries]
     probe = choose_probe(store, HELD_OUT_SHARE)
     with progress.bar("Splicing into the model", 3 + len(dictionaries), "readings") as bar:
         found = recoveries(model, store, hook, dictionaries, probe, bar)
