@@ -38,7 +38,7 @@ class HarvestConfig:
     first: Annotated[str, "Token that opens every sequence: auto (the tokenizer's), none, or its text."] = "auto"
     separator: Annotated[str, "Token that closes every document: auto (the tokenizer's), none, or its text."] = "auto"
     sink_positions: Annotated[int, "Leading positions of a sequence that never count: attention sinks."] = 1
-    batch_size: Annotated[int, "Sequences in one forward pass."] = 8
+    batch_size: Annotated[int | None, "Sequences in one forward pass. Default: the fastest of a short trial."] = None
     dtype: Annotated[StoreDtype, "Number type on disk."] = "bfloat16"
     model_dtype: Annotated[ModelDtype, "Number type of the forward pass; auto: bfloat16 where it is fast."] = "auto"
     device: Annotated[str | None, "Where the model runs, such as cpu or cuda:1. Default: a GPU if there is one."] = None

@@ -21,7 +21,12 @@ NUMERIC_LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 def describe(
-    config: HarvestConfig, model: LanguageModel, corpus: Corpus, policy: PackingPolicy, sites: tuple[Site, ...]
+    config: HarvestConfig,
+    model: LanguageModel,
+    corpus: Corpus,
+    policy: PackingPolicy,
+    sites: tuple[Site, ...],
+    batch_size: int | None,
 ) -> dict[str, Any]:
     return {
         "model": {
@@ -37,17 +42,16 @@ def describe(
             "fingerprint": corpus.fingerprint(),
             "tokens": config.tokens,
         },
-        "packing": {
-            "context": policy.context,
-            "first": policy.first,
-            "separator": policy.separator,
-            "masked": "first token of every sequence and separators",
-        },
+        "packing": policy.describe(),
         "sites": {site.hook: site.record() for site in sites},
         "dtype": config.dtype,
-        "batch_size": config.batch_size,
-        "versions": {name: version(name) for name in NUMERIC_LIBRARIES},
+        "batch_size": batch_size,
+        "versions": numeric_versions(),
     }
+
+
+def numeric_versions() -> dict[str, str]:
+    return {name: version(name) for name in NUMERIC_LIBRARIES}
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:

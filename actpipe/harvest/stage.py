@@ -9,33 +9,32 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from einops import rearrange
-from torch import Tensor
-
 from actpipe.corpora import Corpus, open_corpus
-from actpipe.corpora.packing import Packed, PackingPolicy, pack, policy_for
+from actpipe.corpora.packing import PackingPolicy, pack, policy_for
+from actpipe.corpora.spool import Spool
 from actpipe.errors import Damaged, Misuse
-from actpipe.harvest.capture import capture
+from actpipe.harvest.activations import activations
 from actpipe.harvest.config import HarvestConfig
+from actpipe.harvest.fill import fill
 from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
 from actpipe.harvest.plan import HarvestPlan, make_plan
+from actpipe.harvest.probe import LARGEST_BATCH_TOKENS, Probe, probe
 from actpipe.harvest.provenance import describe
 from actpipe.harvest.sites import Site, default_hooks, find_sites
+from actpipe.harvest.workers import Job, fill_with_workers, threads_each
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count
 from actpipe.store import Store, create_store
-from actpipe.store.dtypes import TORCH
+from actpipe.store.objects import objects_at
 
 # A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
 SLABS_PER_RUN = 16
 SMALLEST_SLAB_BYTES, LARGEST_SLAB_BYTES = 16 << 20, 512 << 20
+DRY_RUN_TOKENS = 4_000_000  # a dry run reads no more text than this
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,17 @@ class _Parts:
     model: LanguageModel
     sites: tuple[Site, ...]
     policy: PackingPolicy
-    asked: dict[str, Any]  # the configuration as a store records it
 
 
 def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult:
     """Fill the store at `config.out`, continuing one that the same configuration began."""
     parts = _parts(config, progress)
-    store = None if config.overwrite else _continued(Path(config.out), parts.asked)
+    store = None if config.overwrite else _continued(config, parts)
     store = store or _begun(config, parts, progress)
-    speed = _fill(store, parts.model, parts.sites, config, progress)
+    with store.objects.claim():
+        speed = _fill(store, config, parts, progress)
     return HarvestResult(
-        out=str(store.path),
+        out=str(store.place),
         rows=store.rows,
         hooks=dict(store.hooks),
         bytes=store.bytes,
@@ -76,139 +75,153 @@ def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult
 
 
 def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
-    """What `harvest` would do and cost; writes nothing."""
+    """What `harvest` would do and cost; writes nothing.
+
+    Of a text longer than `DRY_RUN_TOKENS` only the beginning is read, and the rest is taken to be there.
+    """
     parts = _parts(config, progress)
-    return make_plan(config, parts.model, parts.sites, _packed(config, parts, progress))
+    enough = min(config.sequences, max(DRY_RUN_TOKENS // config.context, 1))
+    with Spool(config.context) as spool:
+        _spool(spool, enough, config, parts, progress)
+        sequences = spool.sequences if spool.sequences < enough else config.sequences
+        return make_plan(config, sequences * config.context, _probe(spool, config, parts, progress))
 
 
 def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
-    corpus = open_corpus(config.dataset, text_field=config.text_field, split=config.split, revision=config.revision)
-    sites = _sites(config, progress)  # before any weight is loaded
-    model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
-    longest = getattr(model.config, "max_position_embeddings", None)
+    corpus = open_corpus(
+        config.dataset,
+        text_field=config.text_field,
+        split=config.split,
+        revision=config.revision,
+        configuration=config.dataset_config,
+        streaming=config.streaming,
+    )
+    # Names are checked against the model's skeleton, before any weight is loaded.
+    described = load_config(config.model, progress)
+    sites = find_sites(config.hook or default_hooks(described), described, load_tokenizer(config.model))
+    longest = getattr(described, "max_position_embeddings", None)
     if longest is not None and config.context > longest:
         raise Misuse(f"The model {config.model} reads {longest} tokens at most; give a --context up to that.")
-    policy = policy_for(model.tokenizer, config.context)
-    return _Parts(corpus, model, sites, policy, describe(config, model, corpus, policy, sites))
+    model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
+    return _Parts(corpus, model, sites, _policy(config, model))
 
 
-def _sites(config: HarvestConfig, progress: Progress) -> tuple[Site, ...]:
-    described = load_config(config.model, progress)
-    return find_sites(config.hook or default_hooks(described), described, load_tokenizer(config.model))
+def _policy(config: HarvestConfig, model: LanguageModel) -> PackingPolicy:
+    style = config.packing
+    if style == "auto":
+        style = "documents" if model.kind == "encoder" else "stream"
+    policy = policy_for(
+        model.tokenizer,
+        config.context,
+        style=style,
+        first=config.first,
+        separator=config.separator,
+        sink_positions=config.sink_positions,
+        opening=model.opening_token,
+    )
+    if model.opening_token is not None and policy.first != model.opening_token:
+        raise Misuse(
+            f"The decoder of {config.model} begins with a token of its own (number {model.opening_token}); "
+            "leave --first auto."
+        )
+    return policy
 
 
-def _opened(path: Path) -> Store:
-    if not (path / "zarr.json").exists():
-        raise Misuse(f"{path} exists and is not a store, so it is left alone. Give --out another place.")
-    return Store.open(path)
+def _continued(config: HarvestConfig, parts: _Parts) -> Store | None:
+    """The store that this configuration began, if there is one."""
+    place = config.out
+    if isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
+        place.rmdir()
+    if isinstance(place, Path) and not place.exists():
+        return None
+    objects = objects_at(place)
+    if not objects.exists():
+        if isinstance(place, Path):
+            raise Misuse(f"{place} exists and is not a store, so it is left alone. Give --out another place.")
+        return None
+    store = Store.open(place)
+    # Found by trial when the store was begun; on another machine the trial might end differently.
+    batch_size = config.batch_size or store.config.get("batch_size")
+    store.require_config(_asked(config, parts, batch_size))
+    return store
+
+
+def _asked(config: HarvestConfig, parts: _Parts, batch_size: int | None) -> dict[str, Any]:
+    """The configuration as a store records it."""
+    return describe(config, parts.model, parts.corpus, parts.policy, parts.sites, batch_size)
+
+
+def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
+    """A new store with its text in place and no activations yet."""
+    beside = config.out.parent if isinstance(config.out, Path) and config.out.parent.is_dir() else None
+    with Spool(config.context, folder=beside) as spool:
+        _spool(spool, config.sequences, config, parts, progress)
+        if spool.sequences < config.sequences:
+            there = spool.sequences * config.context
+            progress.say(f"The dataset ends after {readable_count(there)} of {readable_count(config.tokens)} tokens.")
+        probed = _probe(spool, config, parts, progress)
+        made = make_plan(config, spool.sequences * config.context, probed)
+        for line in made.lines():
+            progress.say(line)
+        made.require_room(config.max_disk)
+        if config.overwrite and isinstance(config.out, Path):  # only now: nothing that can be refused is left
+            _remove(config.out)
+        return create_store(
+            config.out,
+            tokens=spool.tokens,
+            doc=spool.doc,
+            mask=spool.mask,
+            hooks={site.hook: site.width for site in parts.sites},
+            dtype=config.dtype,
+            config=_asked(config, parts, probed.batch_size),
+            max_slab_bytes=min(max(made.bytes // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
+        )
+
+
+def _spool(spool: Spool, sequences: int, config: HarvestConfig, parts: _Parts, progress: Progress) -> None:
+    with progress.bar("Tokenising", sequences * config.context, "tokens") as bar:
+        for block in pack(parts.corpus.documents(), parts.model.tokenizer, parts.policy, sequences=sequences):
+            spool.append(block)
+            bar.advance(block.tokens.size)
+    if not spool.sequences:
+        raise Misuse(
+            f"The dataset {parts.corpus.name} does not fill one sequence of {config.context} tokens. "
+            "Give more text or a smaller --context."
+        )
+
+
+def _probe(spool: Spool, config: HarvestConfig, parts: _Parts, progress: Progress) -> Probe:
+    first = slice(0, max(LARGEST_BATCH_TOKENS // config.context, 1))
+    texts = (spool.tokens[first], spool.doc[first], spool.mask[first])
+    return probe(parts.model, parts.sites, *texts, config.batch_size, progress)
 
 
 def _remove(path: Path) -> None:
     if path.exists():
         try:
-            _opened(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
+            if not (path / "zarr.json").exists():
+                raise Misuse(f"{path} exists and is not a store, so it is left alone. Give --out another place.")
+            Store.open(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
         except Damaged:
             if not ((path / "acts").is_dir() and (path / "commit").is_dir()):
                 raise
         shutil.rmtree(path)
 
 
-def _continued(path: Path, asked: dict[str, Any]) -> Store | None:
-    """The store that this configuration began, if there is one."""
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
-    if not path.exists():
-        return None
-    store = _opened(path)
-    store.require_config(asked)
-    return store
-
-
-def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
-    """A new store with its text in place and no activations yet."""
-    packed = _packed(config, parts, progress)
-    made = make_plan(config, parts.model, parts.sites, packed)
-    for line in made.lines():
-        progress.say(line)
-    made.require_room(config.max_disk)
-    if config.overwrite:  # only now: nothing that can be refused is left
-        _remove(Path(config.out))
-    return create_store(
-        config.out,
-        tokens=packed.tokens,
-        doc=packed.doc,
-        mask=packed.mask,
-        hooks={site.hook: site.width for site in parts.sites},
-        dtype=config.dtype,
-        config=parts.asked,
-        max_slab_bytes=min(max(made.bytes // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
-    )
-
-
-def _packed(config: HarvestConfig, parts: _Parts, progress: Progress) -> Packed:
-    blocks = []
-    documents = parts.corpus.documents()
-    with progress.bar("Tokenising", config.sequences * config.context, "tokens") as bar:
-        for block in pack(documents, parts.model.tokenizer, parts.policy, sequences=config.sequences):
-            blocks.append(block)
-            bar.advance(block.tokens.size)
-    if not blocks:
-        raise Misuse(
-            f"The dataset {parts.corpus.name} does not fill one sequence of {config.context} tokens. "
-            "Give more text or a smaller --context."
-        )
-    packed = Packed(*(np.concatenate([getattr(block, name) for block in blocks]) for name in ("tokens", "doc", "mask")))
-    if len(packed.tokens) < config.sequences:
-        progress.say(
-            f"The dataset ends after {readable_count(packed.tokens.size)} of {readable_count(config.tokens)} tokens."
-        )
-    return packed
-
-
-def _fill(
-    store: Store, model: LanguageModel, sites: tuple[Site, ...], config: HarvestConfig, progress: Progress
-) -> float | None:
+def _fill(store: Store, config: HarvestConfig, parts: _Parts, progress: Progress) -> float | None:
     """Compute and commit every slab that is missing; return tokens per second."""
     left = store.recover()
     if not left:
         progress.say(f"{store.place} is complete already.")
         return None
-    finished = sum(_sequences(store, slab) for slab in store.committed) * store.context
-    start, rows = time.perf_counter(), 0
-    with (
-        progress.bar("Harvesting", store.rows, "tokens", done=finished) as bar,
-        capture(model, sites) as run,
-    ):
-        for slab in left:
-            store.write_slab(slab, _slab(store, slab, run, model.device, config, bar.advance))
-            rows += _sequences(store, slab) * store.context
-    return rows / (time.perf_counter() - start)
-
-
-def _sequences(store: Store, slab: int) -> int:
-    first, stop = store.slab_range(slab)
-    return stop - first
-
-
-def _slab(
-    store: Store,
-    slab: int,
-    run: Callable[[Tensor], dict[str, Tensor]],
-    device: torch.device,
-    config: HarvestConfig,
-    advance: Callable[[float], None],
-) -> dict[str, Tensor]:
-    """All hooks of one slab, {hook: [rows, width]}, in the store's dtype."""
-    first, stop = store.slab_range(slab)
-    rows = (stop - first) * store.context
-    dtype = TORCH[config.dtype]
-    buffers = {hook: torch.empty(rows, width, dtype=dtype) for hook, width in store.hooks.items()}
-    # Batches start at the slab's first sequence, so a slab's bytes do not depend on who computes it or after what.
-    for begin in range(first, stop, config.batch_size):
-        end = min(begin + config.batch_size, stop)
-        ids = torch.as_tensor(store.tokens[begin:end], dtype=torch.long, device=device)
-        at = slice((begin - first) * store.context, (end - first) * store.context)
-        for hook, value in run(ids).items():
-            buffers[hook][at] = rearrange(value, "batch position width -> (batch position) width").to(dtype)
-        advance(ids.numel())
-    return buffers
+    rows = sum(store.layout.rows_of_slab(slab) for slab in left)
+    began = time.perf_counter()
+    with progress.bar("Harvesting", store.rows, "tokens", done=store.rows - rows) as bar:
+        if config.workers is None and config.scheduler is None:
+            with activations(parts.model, parts.sites, store.config["batch_size"], progress) as computed:
+                fill(store, computed, left, bar.advance)
+        else:
+            threads = None if config.workers is None else threads_each(config.workers)
+            job = Job.of(store, parts.model, parts.sites, threads)
+            fill_with_workers(job, left, bar.advance, scheduler=config.scheduler, workers=config.workers)
+    return rows / (time.perf_counter() - began)

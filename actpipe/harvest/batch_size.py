@@ -1,0 +1,47 @@
+"""How many sequences to run at once: the smallest number that is about as fast as the fastest, by trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+TRIAL_S = 4.0  # for all sizes together
+EACH_S = 0.3  # a size is repeated until it has taken this long
+NEAR = 0.97  # of the fastest is fast enough: smaller batches leave memory to others
+WORSE = 0.9  # a size this much slower than the fastest so far ends the search
+
+
+@dataclass(frozen=True)
+class Trial:
+    batch_size: int
+    sequences_per_second: float
+
+
+def fastest(run: Callable[[int], bool], sizes: Iterable[int]) -> Trial:
+    """`run(size)` computes that many sequences to the end; false where they did not fit into memory.
+
+    Sizes are tried in order while they pay; the first is the answer where none fits.
+    """
+    trials: list[Trial] = []
+    began, first = time.perf_counter(), 1
+    for number, size in enumerate(sizes):
+        first = size if number == 0 else first
+        if not run(size):  # this run also warms up
+            break
+        trials.append(Trial(size, _speed(run, size)))
+        best = max(trial.sequences_per_second for trial in trials)
+        if trials[-1].sequences_per_second < WORSE * best or time.perf_counter() - began > TRIAL_S:
+            break
+    if not trials:
+        return Trial(first, 0.0)
+    best = max(trial.sequences_per_second for trial in trials)
+    return next(trial for trial in trials if trial.sequences_per_second >= NEAR * best)
+
+
+def _speed(run: Callable[[int], bool], size: int) -> float:
+    began, runs = time.perf_counter(), 0
+    while (spent := time.perf_counter() - began) < EACH_S or not runs:
+        run(size)
+        runs += 1
+    return runs * size / spent
