@@ -30,6 +30,8 @@ def open_corpus(
     path = Path(name)
     if name not in ("reviews", standard_input.NAME) and (not path.exists() or is_cloned_repository(path)):
         repository, configuration = _repository(name, configuration)
+        if path.exists() and revision is not None:
+            raise Misuse(f"{name} is a folder here, so it has no revision {revision!r}; leave that out.")
         return HubDataset(
             repository=repository,
             configuration=configuration,

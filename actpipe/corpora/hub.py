@@ -96,9 +96,13 @@ class HubDataset(Corpus):
         use_cache_if_unreachable()
         import datasets
 
-        return self._asked(
+        builder = self._asked(
             lambda: datasets.load_dataset_builder(self.repository, self.configuration, revision=self.revision)
         )
+        # Without network the library takes what it has in its cache, whatever the revision.
+        if self.revision and _COMMIT.fullmatch(self.revision) and builder.hash != self.revision:
+            raise Missing(f"The dataset {self.repository} is here at {builder.hash}, not at {self.revision}.")
+        return builder
 
     @property
     def _commit(self) -> str | None:
@@ -118,11 +122,12 @@ class HubDataset(Corpus):
         except Missing:
             raise
         except Exception as error:  # the library raises many kinds: no such repository, configuration, split, network
-            raise Missing(
-                f"The dataset {self.repository!r} is neither 'reviews' nor a file or folder here, and Hugging Face "
-                f"datasets could not open it: {_reason(error)}"
-            ) from error
+            what = f"The dataset {self.repository!r} is neither 'reviews' nor a file or folder here, and"
+            if Path(self.repository).exists():
+                what = f"The folder {self.repository} is a dataset repository, but"
+            raise Missing(f"{what} Hugging Face datasets could not open it: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """The first two lines: the second of some lists what there is to choose from."""
+    return " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__

@@ -34,7 +34,8 @@ class StandardInput(Corpus):
         return NAME
 
     def documents(self) -> Iterator[str]:
-        return documents_of(self._copied[0], self.text_field, called="Standard input")
+        # A generator, because it holds `self`, and the file lives as long as that.
+        yield from documents_of(self._copied[0], self.text_field, called="Standard input")
 
     def fingerprint(self) -> str:
         return self._copied[1]

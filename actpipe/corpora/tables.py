@@ -19,8 +19,8 @@ def parquet_documents(file: Path, text_field: str, called: str) -> Iterator[str]
     from pyarrow import parquet
 
     try:
-        # Without a buffer a whole column chunk is read at once, and some writers make row groups of gigabytes.
-        with parquet.ParquetFile(file, buffer_size=1 << 20) as table:
+        # As it comes, pyarrow reads ahead all row groups, or at least a whole one; some are gigabytes.
+        with parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as table:
             _require_text(table.schema_arrow, text_field, called)
             yield from _texts(table.iter_batches(RECORDS_PER_BATCH, columns=[text_field]), text_field, called)
     except (pyarrow.ArrowInvalid, OSError) as error:
