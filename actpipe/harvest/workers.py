@@ -55,7 +55,7 @@ def fill_with_workers(
     with _client(scheduler, workers) as client:
         futures = client.map(harvest_slab, slabs, job=job, pure=False, key=[f"slab-{slab}" for slab in slabs])
         try:
-            for _, rows in as_completed(futures, with_results=True):
+            for _, rows in as_completed(futures, loop=client.loop, with_results=True):
                 advance(rows)
         except KilledWorker as error:
             raise Failure(
