@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import copy
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,13 @@ def tokenizer() -> Any:
     )
 
 
+# Beyond end-of-text, what the tokenizer of each kind brings.
+SPECIAL_TOKENS: dict[str, dict[str, str]] = {
+    "bert": {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
+    "t5": {"pad_token": "<pad>", "eos_token": "</s>"},
+}
+
+
 def _llama(vocabulary: int) -> Any:
     from transformers import LlamaConfig
 
@@ -97,20 +105,66 @@ def _neox(vocabulary: int) -> Any:
     )
 
 
-ARCHITECTURES: dict[str, Callable[[int], Any]] = {"llama": _llama, "gpt2": _gpt2, "neox": _neox}
+def _bert(vocabulary: int) -> Any:
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        pad_token_id=vocabulary - 4,  # the first of SPECIAL_TOKENS
+    )
+
+
+def _t5(vocabulary: int, feed_forward: str = "relu") -> Any:
+    from transformers import T5Config
+
+    return T5Config(
+        vocab_size=vocabulary,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_decoder_layers=3,
+        num_heads=4,
+        feed_forward_proj=feed_forward,
+        pad_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        decoder_start_token_id=vocabulary - 2,
+    )
+
+
+def _t5_gated(vocabulary: int) -> Any:
+    return _t5(vocabulary, "gated-gelu")
+
+
+ARCHITECTURES: dict[str, Callable[[int], Any]] = {
+    "llama": _llama,
+    "gpt2": _gpt2,
+    "neox": _neox,
+    "bert": _bert,
+    "t5": _t5,
+    "t5-gated": _t5_gated,
+}
 
 
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> dict[str, Path]:
-    """Randomly initialised models of three families, as folders that save_pretrained wrote."""
-    from transformers import AutoModelForCausalLM
+    """Randomly initialised models of every family, as folders that save_pretrained wrote."""
+    from actpipe.harvest.model import auto_class
 
     folders = {}
     for name, config in ARCHITECTURES.items():
         torch.manual_seed(0)
         folders[name] = tmp_path_factory.mktemp("models") / name
-        AutoModelForCausalLM.from_config(config(len(tokenizer))).save_pretrained(folders[name])
-        tokenizer.save_pretrained(folders[name])
+        own = copy.deepcopy(tokenizer)
+        own.add_special_tokens(SPECIAL_TOKENS.get(name.split("-")[0], {}))
+        described = config(len(own))
+        auto_class(described).from_config(described).save_pretrained(folders[name])
+        own.save_pretrained(folders[name])
     return folders
 
 

@@ -68,6 +68,12 @@ class LanguageModel:
     @cached_property
     def bridge(self) -> Bridge:
         """The same weights behind TransformerLens' bridge."""
+        types = {str(weight.dtype).removeprefix("torch.") for weight in self.module.parameters()}
+        if len(types) > 1:  # T5 in float16, whose last products stay in float32
+            raise Misuse(
+                f"TransformerLens' bridge cannot run {self.name} with weights in {' and '.join(sorted(types))}. "
+                "Give another --model-dtype, or only hooks that need no bridge (`actpipe info MODEL`)."
+            )
         return Bridge.over(twin(self.module), self.tokenizer)
 
     def fingerprint(self) -> str:
