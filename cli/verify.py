@@ -22,19 +22,31 @@ Examples:
 
 @click.command("verify", epilog=EXAMPLES)
 @click.argument("store", type=StorePlace(), default=STORE)
+@click.option("--keep", is_flag=True, help="Leave damaged slabs in the store.")
 @shared
-def command(store: Place, as_json: bool, quiet: bool) -> None:
-    """Check every byte of STORE against its checksums. Exits with 1 where something is damaged or missing."""
-    from actpipe.store import verify
+def command(store: Place, keep: bool, as_json: bool, quiet: bool) -> None:
+    """Check every byte of STORE against its checksums. Exits with 1 where something is damaged or missing.
+
+    Damaged slabs are taken out of the store, and the same `actpipe harvest` writes them again.
+    """
+    from actpipe.store import Store, verify
 
     from .progress import progress_for
 
-    result = verify(store, progress_for(quiet=quiet))
+    opened = Store.open(store)
+    result = verify(opened, progress_for(quiet=quiet))
+    damaged = sorted({each["slab"] for each in result["damaged"] if each["slab"] is not None})
+    result["withdrawn"] = [] if keep else damaged
+    for slab in result["withdrawn"]:
+        opened.withdraw(slab)
     if as_json:
         click.echo(json.dumps(result))
     elif result["damaged"]:
         for finding in result["damaged"]:
             click.echo(_sentence(finding))
+        if result["withdrawn"]:
+            click.echo(f"Taken out: slabs {', '.join(map(str, damaged))}.")
+        click.echo(f"Run the harvest that made {store} again, and it writes anew what is damaged.")
     elif not result["complete"]:
         click.echo(f"{store}: what is there is sound; run the same `actpipe harvest` again to finish it.")
     else:
