@@ -9,9 +9,9 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from actpipe.errors import Failure
 from actpipe.files import atomic_file, is_another_running, sync_folder, sync_tree
@@ -21,6 +21,8 @@ from .objects import Objects, Parts, Reader
 # Bytes of one writing call; the disk starts on them while the next are copied (measured best between 8 and 64 MiB).
 WRITE_BYTES = 16 * 2**20
 MOST_PARTS = 512  # of one call; IOV_MAX is 1024 on Linux and macOS
+# What flock answers on a file system without locks, and on NFS to who may only read.
+NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 
 
 class LocalObjects(Objects):
@@ -29,7 +31,7 @@ class LocalObjects(Objects):
 
     def put(self, key: str, parts: Parts) -> None:
         target = self.place / key
-        _make_folder(target.parent)
+        self._make_folder(target.parent)
         with atomic_file(target) as file:
             pending: list[memoryview] = []
             written = waiting = 0
@@ -52,13 +54,17 @@ class LocalObjects(Objects):
             return None
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        files = (Path(root, name) for root, _, names in os.walk(self.place / prefix) for name in names)
-        return {file.relative_to(self.place).as_posix(): file.stat().st_size for file in files}
+        found = {}
+        for root, _, names in os.walk(self.place / prefix):
+            for name in names:
+                with suppress(FileNotFoundError):  # renamed or removed since
+                    found[Path(root, name).relative_to(self.place).as_posix()] = os.stat(Path(root, name)).st_size
+        return found
 
     def names(self, prefix: str) -> list[str]:
         try:
             return os.listdir(self.place / prefix)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def delete(self, key: str) -> None:
@@ -71,7 +77,7 @@ class LocalObjects(Objects):
     def building(self) -> Iterator[Path]:
         self.place.parent.mkdir(parents=True, exist_ok=True)
         self._remove_stale()
-        temporary = self.place.with_name(f"{self.place.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        temporary = self._beside()
         try:
             temporary.mkdir()
             yield temporary
@@ -93,7 +99,7 @@ class LocalObjects(Objects):
     @contextmanager
     def claim(self) -> Iterator[None]:
         # The lock belongs to the open file: the kernel takes it away from a process that dies.
-        with open(self.place / "zarr.json", "rb") as file:
+        with _for_locking(self.place / "zarr.json") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -101,9 +107,31 @@ class LocalObjects(Objects):
                     f"Another harvest is writing {self.place}. Wait for its end, or stop it and run this command again."
                 ) from None
             except OSError as error:
-                if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):  # a file system without locks
+                if error.errno not in NO_LOCKS:
                     raise
             yield
+
+    def remove(self) -> None:
+        aside = self._beside()
+        with self.claim() if self.exists() else nullcontext():
+            os.rename(self.place, aside)
+        sync_folder(self.place.parent)
+        shutil.rmtree(aside)  # a killed one leaves what the next creation clears
+
+    def _beside(self) -> Path:
+        return self.place.with_name(f"{self.place.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+    def _make_folder(self, folder: Path) -> None:
+        """Create the folder so that its name survives a power cut; the store's own must be there."""
+        missing = []
+        while not folder.exists():
+            if folder == self.place:
+                raise Failure(f"The store {self.place} was removed or moved away while it was written.")
+            missing.append(folder)
+            folder = folder.parent
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
 
     def _remove_stale(self) -> None:
         """What a killed process left beside the store: its number is gone, or ours, as in a restarted container."""
@@ -155,15 +183,14 @@ class _OpenFile(Reader):
         return True
 
 
-def _make_folder(folder: Path) -> None:
-    """Create the folder so that its name survives a power cut."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
+def _for_locking(path: Path) -> IO[bytes]:
+    """Open for writing, which NFS asks of who locks, though nothing is written; a store on a read-only disk is read."""
+    try:
+        return open(path, "r+b")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return open(path, "rb")
 
 
 def _write_all(descriptor: int, views: list[memoryview]) -> None:

@@ -7,14 +7,17 @@ and once `put` returns it survives a power cut; nothing else of the store relies
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
+from actpipe.errors import Misuse
 from actpipe.places import Place
 
-Parts: TypeAlias = Iterable[Any]  # of buffers: bytes or contiguous arrays
+# Of buffers: bytes or contiguous arrays. One that was handed over may be written later: it must not change any more.
+Parts: TypeAlias = Iterable[Any]
 
 
 class Reader(ABC):
@@ -71,27 +74,38 @@ class Objects(ABC):
 
     @abstractmethod
     def zarr(self) -> Any:
-        """What zarr-python opens."""
+        """What zarr-python opens, for reading."""
 
     @abstractmethod
     def clear_litter(self) -> None:
         """Remove what killed writers left. Only while nobody writes."""
 
-    @contextmanager
-    def claim(self) -> Iterator[None]:
+    @abstractmethod
+    def claim(self) -> AbstractContextManager[None]:
         """Keep other writers out for the length of the block; raises Failure where one is at work."""
-        yield
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove everything, the store's end first; raises Failure where a writer is at work.
+
+        The caller has made sure that this is a store.
+        """
 
     def exists(self) -> bool:
         return self.size("zarr.json") is not None
 
 
 def objects_at(place: Place) -> Objects:
-    """`s3://bucket/store.zarr` and other URLs through obstore; everything else is a folder."""
+    """`s3://bucket/store.zarr` and other URLs through obstore; everything else is a folder, `file:///path` too."""
     if isinstance(place, str) and "://" in place:
-        from .remote import RemoteObjects
+        url = urlsplit(place)
+        if url.scheme != "file":
+            from .remote import RemoteObjects
 
-        return RemoteObjects(place)
+            return RemoteObjects(place)
+        if url.netloc not in ("", "localhost") or not url.path.strip("/"):
+            raise Misuse(f"{place} names no folder of this machine; write it as file:///folder/store.zarr.")
+        place = unquote(url.path)
     from .local import LocalObjects
 
     return LocalObjects(Path(place))
