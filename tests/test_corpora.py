@@ -16,6 +16,7 @@ from pyarrow import parquet
 from actpipe.corpora import Files, HubDataset, SavedDataset, open_corpus
 from actpipe.corpora.token_text import token_texts
 from actpipe.errors import Damaged, Failure, Missing, Misuse
+from tests.peak_memory import PEAK_BYTES, needs_proc
 
 
 def documents(path: Path, **options: Any) -> list[str]:
@@ -120,16 +121,19 @@ def test_bad_parquet_is_named_with_what_is_wrong(tmp_path: Path) -> None:
         documents(file)
 
 
-READ_ALL = """
-import resource, sys
+READ_ALL = (
+    PEAK_BYTES
+    + """
+import sys
 import pyarrow.parquet
 from actpipe.corpora import open_corpus
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-before = peak()
-print(sum(map(len, open_corpus(sys.argv[1]).documents())), peak() - before)
+before = peak_bytes()
+print(sum(map(len, open_corpus(sys.argv[1]).documents())), peak_bytes() - before)
 """
+)
 
 
+@needs_proc
 def test_a_parquet_file_of_one_large_row_group_is_never_in_memory_whole(tmp_path: Path) -> None:
     table = pyarrow.table({"text": ["x" * 2000] * 60_000})
     parquet.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False, row_group_size=10**6)
