@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from actpipe.errors import Damaged, Missing
-from actpipe.places import STORE
+from actpipe.places import STORE, Place
 from actpipe.progress import Progress
 
 from .options import shared
@@ -35,12 +37,22 @@ def command(subject: str, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps(described))
         return
-    for line in _model_lines(described) if "model" in described else _lines(described):
+    for line in _shown(described):
         click.echo(line)
+
+
+def _shown(described: dict[str, Any]) -> list[str]:
+    if "health" in described:
+        from .store_lines import store_lines
+
+        return store_lines(described)
+    return _model_lines(described) if "model" in described else _lines(described)
 
 
 def _describe(subject: str, progress: Progress) -> dict[str, Any]:
     path = Path(subject)
+    if "://" in subject:
+        return _store(subject)
     if (path / "zarr.json").exists():
         return _store(path)
     if (path / "run.json").exists():
@@ -52,12 +64,15 @@ def _describe(subject: str, progress: Progress) -> dict[str, Any]:
     return _model(subject, progress)
 
 
-def _store(path: Path) -> dict[str, Any]:
+def _store(place: Place) -> dict[str, Any]:
     from actpipe.store import Store
+    from actpipe.store.advice import advice
+    from actpipe.store.health import examine
 
-    store = Store.open(path)
+    store = Store.open(place)
+    found = {hook: examine(store, hook) for hook in store.hooks}
     return {
-        "store": str(path),
+        "store": str(place),
         "rows": store.rows,
         "counted_rows": int(store.mask.sum()),
         "documents": int(store.doc.max()) + 1,
@@ -69,7 +84,25 @@ def _store(path: Path) -> dict[str, Any]:
         "complete": store.is_complete,
         "fingerprint": store.fingerprint,
         "config": store.config,
+        "health": {hook: _named(asdict(health), _token_names(store.config)) for hook, health in found.items()},
+        "advice": {hook: advice(health) for hook, health in found.items()},
     }
+
+
+def _token_names(config: dict[str, Any]) -> Callable[[int], str] | None:
+    from actpipe.harvest.token_names import token_names
+
+    model = config.get("model")
+    return token_names(model["name"]) if isinstance(model, dict) and "name" in model else None
+
+
+def _named(health: dict[str, Any], names: Callable[[int], str] | None) -> dict[str, Any]:
+    """With the text of the tokens, where the tokenizer is at hand."""
+    longest = health["sinks"]["longest"] if health["sinks"] is not None else ()
+    if names is not None:
+        for each in (*health["largest"], *longest):
+            each["place"]["text"] = names(each["place"]["token"])
+    return health
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def record_width(context: int) -> int:
     return 3 + BINS + 3 * KEPT + 2 * KEPT + 2 * context
 
 
+def health_key(hook: str, slab: int) -> str:
+    return f"health/{hook}/c/{slab}/0/0"
+
+
 def bin_edges() -> Floats:
     """[BINS + 1], of the norm histogram; the first bin also holds all that is shorter, the last all that is longer."""
     return 2.0 ** (FIRST_OCTAVE + np.arange(BINS + 1) / BINS_PER_OCTAVE)

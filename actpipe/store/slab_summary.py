@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
 
-from .dtypes import TORCH, convert, empty, largest, words
+from .dtypes import TORCH, convert, largest, words
+from .encoding import empty_rows
 from .health_record import KEPT, SEARCHED_ROWS, HealthRecord, count_norms, first_kept
-from .layout import StoreLayout
+from .layout import HookLayout, StoreLayout
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -77,14 +78,14 @@ def _tiles(layout: StoreLayout, hook: str, rows: torch.Tensor) -> Iterator[tuple
     step = max(TILE_VALUES // each.width, 1)
     buffer = np.empty((min(step, len(rows)), each.width), np.float32)
     for start in range(0, len(rows), step):
-        tile = _stored(rows[start : start + step], each.dtype)
+        tile = _stored(rows[start : start + step], each)
         yield start, tile, _floats(tile, buffer[: len(tile)])
 
 
-def _stored(rows: torch.Tensor, dtype: str) -> torch.Tensor:
+def _stored(rows: torch.Tensor, each: HookLayout) -> torch.Tensor:
     """As readers will see them."""
     rows = rows.to("cpu")
-    return rows if rows.dtype == TORCH[dtype] else convert(rows, empty(len(rows), rows.shape[1], dtype))
+    return rows if rows.dtype == TORCH[each.dtype] else convert(rows, empty_rows(len(rows), each))
 
 
 def _floats(tile: torch.Tensor, out: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -189,7 +190,7 @@ def _largest_values(
 ) -> Floats:
     if not len(searched):
         return first_kept(np.zeros((0, 3)))
-    values = _stored(rows[torch.from_numpy(searched).to(rows.device)], layout.hooks[hook].dtype).float().numpy()
+    values = _stored(rows[torch.from_numpy(searched).to(rows.device)], layout.hooks[hook]).float().numpy()
     # Every one of the KEPT largest values is in one of the KEPT rows that reach highest.
     reaching = np.sort(_highest(np.abs(values).max(axis=1), KEPT))
     values, numbers = values[reaching], first_row + searched[reaching]

@@ -1,0 +1,305 @@
+"""Numbers about a hook's rows that tell whether dictionaries will train well on them.
+
+What every row went into comes from the arrays of the store; what needs rows at hand (the effective rank, the error of
+int8) from a few thousand that are read here, the same ones each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .checksums import read_checked
+from .health_record import COUNTED, OTHER, HealthRecord, bin_edges, health_key, merge_records, record_width
+from .statistics import Statistics
+from .store import Store
+
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+SINK_RATIO = 10.0  # a row this many times as long as the median row is a sink
+NAMED_CHANNELS = 3
+SAMPLED_CHUNKS = 32
+SAMPLED_ROWS = 4096
+# Rows where the width leaves no time for more: the eigenvalues of a matrix of 1024 take 0.1 s.
+SAMPLED_WIDE_ROWS = 1024
+SHARE_OF_VARIANCE = 0.9
+
+
+@dataclass(frozen=True)
+class RowPlace:
+    row: int
+    sequence: int
+    position: int
+    document: int
+    token: int
+    counted: bool
+
+
+@dataclass(frozen=True)
+class LargeValue:
+    place: RowPlace
+    channel: int
+    value: float
+
+
+@dataclass(frozen=True)
+class LongRow:
+    place: RowPlace
+    norm: float
+
+
+@dataclass(frozen=True)
+class Channel:
+    channel: int
+    mean: float
+    deviation: float
+    energy: float
+    """share of E‖x‖²"""
+    variance: float
+    """share of the total variance"""
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Of the rows that count, unless said otherwise."""
+
+    mean: float
+    quantiles: dict[str, float]
+    """"0.5" → the median, from the histogram: good to a few per cent"""
+    longest: float
+    zeros: int
+    """rows too short for the histogram, below 6e-8"""
+    others: int
+    """rows of tokens that do not count"""
+    others_mean: float | None
+
+    @property
+    def median(self) -> float:
+        return self.quantiles["0.5"]
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Rows that count and are longer than the threshold."""
+
+    threshold: float
+    """the first edge of the histogram from ten medians on"""
+    rows: int
+    energy: float
+    """their share of Σ‖x‖² over the rows that count, from the histogram"""
+    positions: tuple[int, ...]
+    """where the root mean square of the norms is above the threshold"""
+    longest: tuple[LongRow, ...]
+    """at most 16"""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """From a sample of the rows that count."""
+
+    rows: int
+    participation: float
+    """(Σλ)² / Σλ² of the eigenvalues of the covariance: how many directions share the variance"""
+    directions: int
+    """principal components that hold 90 % of the variance; too few where `rows` is not far above the width"""
+    int8_loss: float
+    """share of the variance that rounding to int8 would lose, with a scale a channel and one a row"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """Of one hook; None where the store does not know it: its format is version 1, or no row counts."""
+
+    hook: str
+    width: int
+    dtype: str
+    rows: int
+    documents: int
+    gamma: float | None
+    """γ = ‖μ‖/‖σ‖"""
+    root_mean_square: float
+    """√E‖x‖²"""
+    constant_channels: int
+    channels: tuple[Channel, ...]
+    """those with most energy"""
+    spread: Spread | None
+    norms: Norms | None
+    sinks: Sinks | None
+    largest: tuple[LargeValue, ...]
+    """of the longest rows, those that count first"""
+
+    @property
+    def reach(self) -> float | None:
+        """The largest magnitude known."""
+        return max((abs(each.value) for each in self.largest), default=None)
+
+
+def examine(store: Store, hook: str) -> Health:
+    """Everything that the committed slabs of a store tell about a hook."""
+    statistics, record = store.statistics(hook), read_record(store, hook)
+    counted = _counted(store)
+    spread = float(statistics.variance.sum())
+    return Health(
+        hook=hook,
+        width=store.hooks[hook],
+        dtype=store.dtype,
+        rows=statistics.count,
+        documents=int(np.count_nonzero(np.bincount(store.doc.reshape(-1)[counted]))),
+        gamma=float(np.sqrt((statistics.mean**2).sum() / spread)) if spread > 0 else None,
+        root_mean_square=float(np.sqrt(statistics.mean_square)),
+        constant_channels=int((statistics.variance == 0).sum()) if statistics.count else 0,
+        channels=_channels(statistics) if spread > 0 else (),
+        spread=_spread(store, hook, counted, statistics) if spread > 0 else None,
+        norms=_norms(record) if record is not None and record.rows[COUNTED] else None,
+        sinks=_sinks(store, record) if record is not None and record.rows[COUNTED] else None,
+        largest=_largest(store, record) if record is not None else (),
+    )
+
+
+def read_record(store: Store, hook: str) -> HealthRecord | None:
+    """Merged over the committed slabs; None where there are none, or the store is of version 1."""
+    parts, shape = [], (2, record_width(store.context))
+    for slab in store.committed:
+        try:
+            parts.append(HealthRecord.unpack(read_checked(store.objects, health_key(hook, slab), "<f8", shape)))
+        except FileNotFoundError:
+            return None
+    return merge_records(parts)
+
+
+def _counted(store: Store) -> NDArray[np.int64]:
+    """Numbers of the rows that count, in committed slabs."""
+    mask = store.mask.copy()
+    for slab in store.pending:
+        mask[slice(*store.slab_range(slab))] = False
+    return np.flatnonzero(mask)
+
+
+def _channels(statistics: Statistics) -> tuple[Channel, ...]:
+    energy = statistics.variance + statistics.mean**2
+    order = np.argsort(-energy, kind="stable")[:NAMED_CHANNELS]
+    return tuple(
+        Channel(
+            channel=int(i),
+            mean=float(statistics.mean[i]),
+            deviation=float(np.sqrt(statistics.variance[i])),
+            energy=float(energy[i] / energy.sum()),
+            variance=float(statistics.variance[i] / statistics.variance.sum()),
+        )
+        for i in order
+    )
+
+
+def _norms(record: HealthRecord) -> Norms:
+    others = int(record.rows[OTHER])
+    return Norms(
+        mean=float(record.norm_sum[COUNTED] / record.rows[COUNTED]),
+        quantiles={str(q): _quantile(record.histogram[COUNTED], q) for q in QUANTILES},
+        longest=float(record.longest[COUNTED, 0, 1]),
+        zeros=int(record.histogram[COUNTED, 0]),
+        others=others,
+        others_mean=float(record.norm_sum[OTHER] / others) if others else None,
+    )
+
+
+def _quantile(histogram: NDArray[np.float64], share: float) -> float:
+    """With the rows of a bin spread evenly over the logarithm of their norms."""
+    edges, ends = np.log2(bin_edges()), np.cumsum(histogram)
+    target = share * ends[-1]
+    i = int(np.searchsorted(ends, target))
+    inside = (target - ends[i] + histogram[i]) / histogram[i]
+    return float(2.0 ** (edges[i] + inside * (edges[i + 1] - edges[i])))
+
+
+def _sinks(store: Store, record: HealthRecord) -> Sinks:
+    edges = bin_edges()
+    first = int(np.searchsorted(edges, SINK_RATIO * _quantile(record.histogram[COUNTED], 0.5)))
+    threshold, histogram = float(edges[min(first, len(edges) - 1)]), record.histogram[COUNTED]
+    energies = histogram * edges[:-1] * edges[1:]
+    rows = np.maximum(record.position_rows[COUNTED], 1)
+    mean = np.sqrt(record.position_squares[COUNTED] / rows)
+    longest = [(int(row), float(norm)) for row, norm in record.longest[COUNTED] if row >= 0 and norm >= threshold]
+    return Sinks(
+        threshold=threshold,
+        rows=int(histogram[first:].sum()),
+        energy=float(energies[first:].sum() / max(energies.sum(), np.finfo(float).tiny)),
+        positions=tuple(int(position) for position in np.flatnonzero(mean > threshold)),
+        longest=tuple(LongRow(_place(store, row), norm) for row, norm in longest),
+    )
+
+
+def _largest(store: Store, record: HealthRecord) -> tuple[LargeValue, ...]:
+    return tuple(
+        LargeValue(_place(store, int(row)), int(channel), float(value))
+        for row, channel, value in record.largest.reshape(-1, 3)
+        if row >= 0
+    )
+
+
+def _place(store: Store, row: int) -> RowPlace:
+    sequence, position = divmod(row, store.context)
+    return RowPlace(
+        row=row,
+        sequence=sequence,
+        position=position,
+        document=int(store.doc[sequence, position]),
+        token=int(store.tokens[sequence, position]),
+        counted=bool(store.mask[sequence, position]),
+    )
+
+
+def _spread(store: Store, hook: str, counted: NDArray[np.int64], statistics: Statistics) -> Spread | None:
+    width = store.hooks[hook]
+    wanted = SAMPLED_ROWS if width <= SAMPLED_WIDE_ROWS else SAMPLED_WIDE_ROWS
+    numbers = _sampled(counted, store.layout.hooks[hook].chunk_rows, wanted)
+    if len(numbers) < 2:
+        return None
+    x = store.read_rows(hook, numbers).float()
+    centred = x - x.mean(dim=0)
+    eigenvalues = _covariance_eigenvalues(centred)
+    total = float(eigenvalues.sum())
+    if not total > 0:
+        return None
+    held = np.cumsum(eigenvalues[::-1]) / total
+    return Spread(
+        rows=len(numbers),
+        participation=_participation(eigenvalues, len(numbers), width),
+        directions=int(np.searchsorted(held, SHARE_OF_VARIANCE)) + 1,
+        int8_loss=_int8_loss(x, statistics),
+    )
+
+
+def _sampled(counted: NDArray[np.int64], chunk_rows: int, wanted: int) -> NDArray[np.int64]:
+    """Evenly from a few inner chunks, because a chunk is read whole."""
+    chunks = np.split(counted, np.flatnonzero(np.diff(counted // chunk_rows)) + 1)
+    chosen = [chunks[i] for i in _evenly(len(chunks), max(SAMPLED_CHUNKS, -(-wanted // chunk_rows)))]
+    each = -(-wanted // max(len(chosen), 1))
+    return np.concatenate([chunk[_evenly(len(chunk), each)] for chunk in chosen])[:wanted]
+
+
+def _evenly(n: int, wanted: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64))
+
+
+def _covariance_eigenvalues(centred: torch.Tensor) -> NDArray[np.float64]:
+    """Ascending, without the zeros that a matrix of fewer rows than columns has."""
+    gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
+    values: NDArray[np.float64] = torch.linalg.eigvalsh(gram / len(centred)).double().numpy()
+    return np.maximum(values, 0)
+
+
+def _participation(eigenvalues: NDArray[np.float64], rows: int, width: int) -> float:
+    """(Σλ)² / Σλ²; sampling n rows adds (Σλ)² / n to Σλ², which is taken off."""
+    squared_trace = float(eigenvalues.sum()) ** 2
+    squares = float((eigenvalues**2).sum())
+    return min(squared_trace / max(squares - squared_trace / rows, squares / rows), width)
+
+
+def _int8_loss(x: torch.Tensor, statistics: Statistics) -> float:
+    channel = torch.from_numpy(np.sqrt(statistics.variance + statistics.mean**2)).float().clamp(min=1e-30)
+    scaled = x / channel
+    step = scaled.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
+    lost = ((torch.round(scaled / step) * step - scaled) * channel).double().square().sum(dim=1).mean()
+    return float(lost) / float(statistics.variance.sum())
