@@ -6,7 +6,8 @@ import torch
 
 from actpipe.errors import Misuse
 from actpipe.store.hashing import splitmix64
-from actpipe.store.order import Order, Sorter
+from actpipe.store.lending import Lender
+from actpipe.store.order import Order, Selection, Sorter
 from tests.small_store import HOOK, empty_store, filled_store, slab_of, values
 
 
@@ -20,8 +21,8 @@ def delivered(batches):
 
 
 def order_of(n_rows=5000, *, share=0.9, run_rows=16, pool_rows=400, seed=0):
-    selected = np.random.default_rng(seed).random(n_rows) < share
-    return Order(selected=selected, run_rows=run_rows, pool_rows=pool_rows, seed=seed)
+    wanted = np.random.default_rng(seed).random(n_rows) < share
+    return Order(selected=Selection.of([wanted], run_rows), pool_rows=pool_rows, seed=seed)
 
 
 def by_definition(order, epoch):
@@ -56,6 +57,35 @@ def test_values_belong_to_their_rows(store):
     for batch in store.batches(HOOK, batch_size=40, seed=0, epochs=2, pool_rows=30):
         assert batch.x.dtype == torch.float32
         assert torch.equal(batch.x, values(HOOK)[batch.rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_batches_come_in_the_data_type_that_is_asked_for(store, dtype):
+    for batch in store.batches(HOOK, batch_size=40, seed=0, epochs=2, pool_rows=30, dtype=dtype):
+        assert batch.x.dtype == dtype
+        assert torch.equal(batch.x.float(), values(HOOK)[batch.rows])
+    with pytest.raises(Misuse, match="int32"):
+        store.batches(HOOK, batch_size=40, seed=0, dtype=torch.int32)
+
+
+def test_batches_that_the_caller_keeps_are_not_written_again(store):
+    kept = [
+        (batch.x[3:5], batch.rows) for batch in islice(store.batches(HOOK, batch_size=7, seed=0, pool_rows=30), 100)
+    ]
+    for x, rows in kept:
+        assert torch.equal(x, values(HOOK)[rows[3:5]])
+
+
+def test_memory_of_batches_comes_back_when_the_last_view_of_them_is_gone():
+    lender = Lender((4, 3), torch.bfloat16)
+    first = lender.lend()
+    assert first.shape == (4, 3)
+    assert first.dtype == torch.bfloat16
+    address, view = first.data_ptr(), first[2:]
+    del first
+    assert lender.lend().data_ptr() != address  # the view still looks at it
+    del view
+    assert address in {lender.lend().data_ptr() for _ in range(3)}
 
 
 def test_selection_is_respected(store):
@@ -142,7 +172,7 @@ def test_ties_between_keys_are_broken_by_position():
     class Coarse(Order):
         fraction = 0
 
-    order = Coarse(selected=np.ones(3000, bool), run_rows=16, pool_rows=40, seed=0)
+    order = Coarse(selected=Selection.of([np.ones(3000, bool)], 16), pool_rows=40, seed=0)
     expected = by_definition(order, 0)
     (whole,) = order.blocks(0, block_rows=10**9)
     assert len(np.unique(whole.keys)) < 2900
@@ -167,7 +197,7 @@ def test_small_selections_are_shuffled_exactly():
     """Where the pool holds every row, each of the 3! orders of 3 rows comes equally often (6000 seeds, 5 sigma)."""
     counts: dict[tuple[int, ...], int] = {}
     for seed in range(6000):
-        order = Order(selected=np.ones(3, bool), run_rows=2, pool_rows=10, seed=seed)
+        order = Order(selected=Selection.of([np.ones(3, bool)], 2), pool_rows=10, seed=seed)
         key = tuple(by_definition(order, 0).tolist())
         counts[key] = counts.get(key, 0) + 1
     assert len(counts) == 6
@@ -176,7 +206,7 @@ def test_small_selections_are_shuffled_exactly():
 
 def test_neighbours_in_the_text_are_far_apart_in_delivery():
     """Rows of one run per row and batch: near (run − 1) · B / 2m with m = 4/5 pool_rows, the mean delay."""
-    order = Order(selected=np.ones(200_000, bool), run_rows=64, pool_rows=20_000, seed=0)
+    order = Order(selected=Selection.of([np.ones(200_000, bool)], 64), pool_rows=20_000, seed=0)
     batch = 500
     runs = by_definition(order, 0)[: 200_000 // batch * batch].reshape(-1, batch) // 64
     mates = np.mean([(np.bincount(each)[each] - 1).mean() for each in runs])
@@ -185,7 +215,7 @@ def test_neighbours_in_the_text_are_far_apart_in_delivery():
 
 def test_the_order_is_that_of_plain_integer_arithmetic():
     """The same formulas in Python integers, row by row; no machine or numpy version can change the order."""
-    order = Order(selected=np.ones(50, bool), run_rows=4, pool_rows=20, seed=11)
+    order = Order(selected=Selection.of([np.ones(50, bool)], 4), pool_rows=20, seed=11)
     assert by_definition(order, 3).tolist() == plain_order(n=50, run_rows=4, pool_rows=20, seed=11, epoch=3)
     # SplitMix64 from state 0 begins with 0xE220A8397B1DCDAF (reference implementation).
     assert mix(0) == int(splitmix64(np.zeros(1, np.uint64))[0]) == 0xE220A8397B1DCDAF

@@ -12,20 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .dtypes import words
+from .dtypes import TORCH, convert, words
 from .encoding import decode_rows, empty_rows
 from .layout import StoreLayout
+from .lending import Lender
 from .order import Block, Integers, Order, Sorter
 from .shards import Chunks
 
 BLOCK_BYTES = 16 * 2**20  # read ahead of the consumer, once in flight and once requested from the disk
+STAGING_BYTES = 512 * 2**10  # half of a core's cache: what was read is still there when it is put into its slots
 PIECE_ROWS = 256
 POOL_ROWS, POOL_BYTES = 2**20, 2 * 2**30
 
 
 class Batch(NamedTuple):
     x: torch.Tensor
-    """float32 [batch, width], in the model's units"""
+    """[batch, width], in the model's units; float32 unless asked otherwise"""
     rows: torch.Tensor
     """int64 [batch]: row numbers; sequence, position = divmod(row, context)"""
 
@@ -43,38 +45,50 @@ class Pool:
         self._each = each = layout.hooks[hook]
         self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
         # The reader thread writes into these; made inside a caller's inference mode, torch would refuse it.
+        self._staging = empty_rows(max(STAGING_BYTES // each.chunk_bytes, 1) * each.chunk_rows, each)
+        self._piece, self._decoded = empty_rows(PIECE_ROWS, each), torch.empty(PIECE_ROWS, each.width)
+        self._raw, self._staged = _rows_as_items(self._piece), _rows_as_items(self._staging)
         waiting = order.pool_rows + 4 * math.isqrt(order.pool_rows) + Sorter.slack(order) + 3 * self.block_rows
-        self._items = _rows_as_items(empty_rows(min(order.n_rows, waiting), each))
-        self._piece = empty_rows(PIECE_ROWS, each)
-        runs_per_block = max(self.block_rows // each.chunk_rows, 1)
-        self._staging = empty_rows(runs_per_block * each.chunk_rows, each)
-        self._free = np.arange(len(self._items))
+        slots = min(order.n_rows, waiting)
+        # One more: rows of a run that nobody wants go there.
+        self._items = _rows_as_items(empty_rows(slots + 1, each))
+        self._free, self._n_free = np.arange(slots), slots
 
     def reserve(self, rows: int) -> Integers:
-        assert rows <= len(self._free), "the pool is too small for its order"
-        taken, self._free = self._free[:rows], self._free[rows:]
-        return taken
+        assert rows <= self._n_free, "the pool is too small for its order"
+        self._n_free -= rows
+        return self._free[self._n_free : self._n_free + rows].copy()
 
     def release(self, slots: Integers) -> None:
-        self._free = np.concatenate([slots, self._free])
+        self._free[self._n_free : self._n_free + len(slots)] = slots
+        self._n_free += len(slots)
 
     def load(self, block: Block, slots: Integers, following: Block | None) -> None:
         """Read the runs of a block and put the wanted rows into their slots."""
-        later = following.runs.tolist() if following is not None else []
-        staging = self._staging[: len(block.runs) * self._each.chunk_rows]
-        self._chunks.read_runs(self._hook, block.runs.tolist(), staging, later)
-        staged = _rows_as_items(staging)
-        if len(block.rows) < len(staged):
-            staged = staged[block.places]
-        self._items[slots] = staged
+        targets = np.full(len(block.runs) * self._each.chunk_rows, len(self._items) - 1)
+        targets[block.places] = slots
+        now, later = block.runs.tolist(), following.runs.tolist() if following is not None else []
+        step = len(self._staging) // self._each.chunk_rows
+        for begin in range(0, len(now), step):
+            runs = now[begin : begin + step]
+            rows = len(runs) * self._each.chunk_rows
+            self._chunks.read_runs(self._hook, runs, self._staging[:rows], later[begin : begin + step])
+            first = begin * self._each.chunk_rows
+            self._items[targets[first : first + rows]] = self._staged[:rows]
 
     def take(self, slots: Integers, out: torch.Tensor) -> None:
         """Copy slots into `out` [n, width], decoded; piece by piece, so that the raw rows stay in the cache."""
+        if TORCH.get(self._each.dtype) == out.dtype:
+            self._items.take(slots, out=_rows_as_items(out), mode="clip")
+            return
         for start in range(0, len(slots), PIECE_ROWS):
             piece = slots[start : start + PIECE_ROWS]
-            raw = self._piece[: len(piece)]
-            self._items.take(piece, out=_rows_as_items(raw), mode="clip")
-            decode_rows(raw, self._each, out[start : start + len(piece)])
+            self._items.take(piece, out=self._raw[: len(piece)], mode="clip")
+            raw, part = self._piece[: len(piece)], out[start : start + len(piece)]
+            if out.dtype == torch.float32:
+                decode_rows(raw, self._each, part)
+            else:
+                convert(decode_rows(raw, self._each, self._decoded[: len(piece)]), part)
 
 
 def _rows_as_items(rows: torch.Tensor) -> NDArray[Any]:
@@ -92,11 +106,12 @@ def batches(
     batch_size: int,
     start: int = 0,
     epochs: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Batch]:
     """Batches from number `start` on; the last, short one is delivered only when `epochs` ends the stream."""
     epoch, skip = divmod(start * batch_size, order.n_rows)
-    width = layout.hooks[hook].width
-    x, rows, filled = torch.empty(batch_size, width), torch.empty(batch_size, dtype=torch.int64), 0
+    lender = Lender((batch_size, layout.hooks[hook].width), dtype)
+    x, rows, filled = lender.lend(), torch.empty(batch_size, dtype=torch.int64), 0
     pool = Pool(chunks, layout, hook, order)
     with ThreadPoolExecutor(1, thread_name_prefix="actpipe-reader") as reader:
         for number in count(epoch) if epochs is None else range(epoch, epochs):
@@ -107,7 +122,7 @@ def batches(
                     filled += high - low
                     if filled == batch_size:
                         yield Batch(x, rows)
-                        x, rows, filled = torch.empty_like(x), torch.empty_like(rows), 0
+                        x, rows, filled = lender.lend(), torch.empty_like(rows), 0
                 pool.release(slots)
             skip = 0
     if filled:
@@ -128,14 +143,19 @@ def _epoch(
 ) -> Iterator[tuple[Integers, Integers]]:
     """Slots and row numbers in delivery order; while one part is consumed, the next block is read."""
     blocks = order.blocks(epoch, block_rows=pool.block_rows, start=skip)
+
+    def load(block: Block, slots: Integers) -> Block | None:
+        following = next(blocks, None)
+        pool.load(block, slots, following)
+        return following
+
     sorter, safe = Sorter(order), 0
-    ahead = next(blocks, None)
-    while ahead is not None:
-        block, slots = ahead, pool.reserve(len(ahead.rows))
-        ahead = next(blocks, None)
-        loading = reader.submit(pool.load, block, slots, ahead)
+    block = next(blocks, None)
+    while block is not None:
+        slots = pool.reserve(len(block.rows))
+        loading = reader.submit(load, block, slots)
         yield sorter.pop(safe)
-        loading.result()
+        following = loading.result()
         sorter.push(block.keys, slots, block.rows)
-        safe = block.safe
+        safe, block = block.safe, following
     yield sorter.pop(safe)

@@ -15,11 +15,11 @@ have ∫f² = 1/2m, f being the density of the delay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,42 @@ from .hashing import salt, salted
 
 Integers = NDArray[np.int64]
 _RUNS, _DELAYS = 1, 2  # families of hashes
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Wanted rows, cut in runs; a bit a row, because stores have thousands of millions."""
+
+    bits: NDArray[np.uint8]
+    """[runs, ⌈run_rows / 8⌉]"""
+    counts: Integers
+    """Wanted rows of each run."""
+    run_rows: int
+
+    @classmethod
+    def of(cls, pieces: Iterable[NDArray[np.bool_]], run_rows: int) -> Selection:
+        """From booleans of consecutive rows; each piece but the last holds whole runs."""
+        bits, counts = [np.zeros((0, -(-run_rows // 8)), np.uint8)], [np.zeros(0, np.int64)]
+        for piece in pieces:
+            missing = -len(piece) % run_rows
+            runs = (np.pad(piece, (0, missing)) if missing else piece).reshape(-1, run_rows)
+            bits.append(np.packbits(runs, axis=1))
+            counts.append(np.count_nonzero(runs, axis=1))
+        return cls(np.concatenate(bits), np.concatenate(counts), run_rows)
+
+    def of_runs(self, runs: Integers) -> NDArray[np.bool_]:
+        """[len(runs), run_rows]"""
+        return np.unpackbits(self.bits[runs], axis=1, count=self.run_rows).view(np.bool_)
+
+    def only(self, runs: Integers) -> Selection:
+        """The wanted rows of these runs alone."""
+        bits, counts = np.zeros_like(self.bits), np.zeros_like(self.counts)
+        bits[runs], counts[runs] = self.bits[runs], self.counts[runs]
+        return Selection(bits, counts, self.run_rows)
+
+    @cached_property
+    def n_rows(self) -> int:
+        return int(self.counts.sum())
 
 
 class Block(NamedTuple):
@@ -46,28 +82,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """Selected rows, cut in runs of `run_rows`."""
-
-    selected: NDArray[np.bool_]
-    """[rows]"""
-    run_rows: int
+    selected: Selection
     pool_rows: int
     seed: int
 
-    @cached_property
-    def counts(self) -> Integers:
-        """Selected rows of each run."""
-        n_runs = -(-len(self.selected) // self.run_rows)
-        whole = len(self.selected) // self.run_rows * self.run_rows
-        counts = np.zeros(n_runs, np.int64)
-        counts[: whole // self.run_rows] = self.selected[:whole].reshape(-1, self.run_rows).sum(axis=1)
-        if whole < len(self.selected):
-            counts[-1] = self.selected[whole:].sum()
-        return counts
-
-    @cached_property
+    @property
     def n_rows(self) -> int:
-        return int(self.counts.sum())
+        return self.selected.n_rows
 
     @property
     def lead(self) -> int:
@@ -86,9 +107,9 @@ class Order:
 
     def runs_of(self, epoch: int) -> tuple[Integers, Integers]:
         """Runs with selected rows in the order of the epoch, and the position of the first row of each."""
-        runs = np.flatnonzero(self.counts)
+        runs = np.flatnonzero(self.selected.counts)
         runs = runs[np.argsort(salted(runs, salt(self.seed, epoch, _RUNS)), kind="stable")]
-        counts = self.counts[runs]
+        counts = self.selected.counts[runs]
         return runs, np.cumsum(counts) - counts
 
     def blocks(self, epoch: int, *, block_rows: int, start: int = 0) -> Iterator[Block]:
@@ -112,39 +133,33 @@ class Order:
         self, epoch: int, runs: Integers, positions: Integers, block_rows: int, least: int = 0, ties: int = 0
     ) -> Iterator[Block]:
         """Without the rows whose key is below `least`, and without the first `ties` rows whose key equals it."""
-        per_block = max(block_rows // self.run_rows, 1)
+        per_block = max(block_rows // self.selected.run_rows, 1)
         word = salt(self.seed, epoch, _DELAYS)
         for begin in range(0, len(runs), per_block):
             part, end = runs[begin : begin + per_block], begin + per_block
-            rows, lengths = self._rows(part)
+            places = np.flatnonzero(self.selected.of_runs(part))
+            rows = (part * self.selected.run_rows)[places // self.selected.run_rows] + places % self.selected.run_rows
             keys = self._keys(rows, int(positions[begin]), word)
-            wanted = keys >= least
-            dropped = np.flatnonzero(keys == least)[:ties]
-            wanted[dropped] = False
-            ties -= len(dropped)
             # Past the last run no key is to come.
             safe = max(int(positions[end]) - self.lead, 0) << self.fraction if end < len(runs) else 2**63 - 1
-            yield self._block(part, lengths, rows, keys, wanted, safe)
+            block = Block(part, rows, places, keys, safe)
+            equal = np.flatnonzero(keys == least)[:ties]
+            ties -= len(equal)
+            dropped = np.concatenate([np.flatnonzero(keys < least), equal])
+            yield self._without(block, dropped) if len(dropped) else block
 
-    def _block(
-        self, runs: Integers, lengths: Integers, rows: Integers, keys: Integers, wanted: Any, safe: int
-    ) -> Block:
-        rows, keys, owner = rows[wanted], keys[wanted], np.repeat(np.arange(len(runs)), lengths)[wanted]
-        used, owner = np.unique(owner, return_inverse=True)
-        places = owner * self.run_rows + rows % self.run_rows
-        return Block(runs[used], rows, places, keys, safe)
-
-    def _rows(self, runs: Integers) -> tuple[Integers, Integers]:
-        """Selected rows of the runs one after the other, and how many each run has."""
-        grid = runs[:, None] * self.run_rows + np.arange(self.run_rows)
-        inside = grid < len(self.selected)
-        picked = np.zeros(grid.shape, np.bool_)
-        picked[inside] = self.selected[grid[inside]]
-        return grid[picked], picked.sum(axis=1)
+    def _without(self, block: Block, dropped: Integers) -> Block:
+        """Runs of which nothing is left are not read."""
+        rows, places, keys = (np.delete(column, dropped) for column in (block.rows, block.places, block.keys))
+        used, owner = np.unique(places // self.selected.run_rows, return_inverse=True)
+        places = owner * self.selected.run_rows + places % self.selected.run_rows
+        return Block(block.runs[used], rows, places, keys, block.safe)
 
     def _keys(self, rows: Integers, position: int, word: np.uint64) -> Integers:
-        high = (salted(rows, word) >> np.uint64(32)).astype(np.uint64)
-        delays = (high * np.uint64(self.longest_delay << self.fraction)) >> np.uint64(32)
+        delays = salted(rows, word)
+        delays >>= np.uint64(32)
+        delays *= np.uint64(self.longest_delay << self.fraction)
+        delays >>= np.uint64(32)
         arrivals = np.maximum(np.arange(position, position + len(rows)) - self.lead, 0)
         return (arrivals << self.fraction) + delays.astype(np.int64)
 
@@ -155,7 +170,7 @@ class Sorter:
     def __init__(self, order: Order) -> None:
         span = max(order.longest_delay // 32, 1)
         self._shift = order.fraction + max(span.bit_length() - 1, 0)
-        self._buckets: dict[int, list[tuple[Integers, Integers, Integers]]] = {}
+        self._buckets: dict[int, list[Integers]] = {}  # of [3, n]: keys, slots, rows
 
     @staticmethod
     def slack(order: Order) -> int:
@@ -166,22 +181,33 @@ class Sorter:
         if not len(keys):
             return
         buckets = keys >> self._shift
+        first = int(buckets.min())
         # Sixteen bits are enough (a block touches some 64 buckets) and are sorted by radix.
-        by_bucket = np.argsort((buckets - buckets.min()).astype(np.uint16), kind="stable")
-        keys, slots, rows, buckets = keys[by_bucket], slots[by_bucket], rows[by_bucket], buckets[by_bucket]
-        edges = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(keys)]
-        for low, high in pairwise(edges):
-            piece = keys[low:high], slots[low:high], rows[low:high]
-            self._buckets.setdefault(int(buckets[low]), []).append(piece)
+        near = (buckets - first).astype(np.uint16)
+        columns = np.stack([keys, slots, rows]).take(np.argsort(near, kind="stable"), axis=1)
+        edges = [0, *np.cumsum(np.bincount(near)).tolist()]
+        for bucket, (low, high) in enumerate(pairwise(edges), first):
+            if low < high:
+                self._buckets.setdefault(bucket, []).append(columns[:, low:high])
 
     def pop(self, safe: int) -> tuple[Integers, Integers]:
         """Slots and rows, in order, of every bucket whose keys are all below `safe`."""
         ready = sorted(bucket for bucket in self._buckets if bucket < safe >> self._shift)
-        found: list[tuple[Integers, Integers]] = []
-        for bucket in ready:
-            keys, slots, rows = (np.concatenate(column) for column in zip(*self._buckets.pop(bucket), strict=True))
-            by_key = np.argsort(keys, kind="stable")
-            found.append((slots[by_key], rows[by_key]))
-        if not found:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return np.concatenate([slots for slots, _ in found]), np.concatenate([rows for _, rows in found])
+        found = [self._sorted(bucket) for bucket in ready]
+        slots, rows = np.concatenate(found, axis=1) if found else np.zeros((2, 0), np.int64)
+        return slots, rows
+
+    def _sorted(self, bucket: int) -> Integers:
+        """[2, n]: slots and rows by key, equal keys as they came.
+
+        Key and place share a word: sorting plain integers is ten times faster than a stable sort of places. Both fit,
+        for a bucket's keys differ in less than 32 bits.
+        """
+        columns = np.concatenate(self._buckets.pop(bucket), axis=1)
+        bits = columns.shape[1].bit_length()
+        packed = (columns[0] - (bucket << self._shift)) << bits
+        packed |= np.arange(columns.shape[1])
+        packed.sort()
+        packed &= (1 << bits) - 1
+        by_key: Integers = columns[1:].take(packed, axis=1)
+        return by_key
