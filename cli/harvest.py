@@ -25,8 +25,9 @@ Examples:
 @click.command("harvest", epilog=EXAMPLES)
 @options_of(HarvestConfig)
 @click.option("--dry-run", is_flag=True, help="Say what it would cost, and write nothing.")
+@click.option("--text-only", is_flag=True, help="Write the tokens and no activations, for train-sae --from-model.")
 @shared
-def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> None:
+def command(dry_run: bool, text_only: bool, as_json: bool, quiet: bool, **options: Any) -> None:
     """Run a model over a text and store its activations as ./actpipe-out/store.zarr.
 
     Running the same command again continues a harvest that was stopped, and does nothing when it is complete.
@@ -43,9 +44,12 @@ def command(dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> None:
         planned = plan(config, progress)
         click.echo(json.dumps(asdict(planned)) if as_json else "\n".join(planned.lines()))
         return
-    result = harvest(config, progress)
+    result = harvest(config, progress, text_only=text_only)
     if as_json:
         click.echo(json.dumps(asdict(result)))
+        return
+    if text_only and not result.complete:
+        click.echo(f"{result.out}: the text, {readable_count(result.rows)} tokens, without activations")
         return
     speed = f" at {result.tokens_per_second:,.0f} tokens/s" if result.tokens_per_second else ""
     click.echo(f"{result.out}: {readable_count(result.rows)} tokens, {readable_bytes(result.bytes)}{speed}")

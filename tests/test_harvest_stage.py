@@ -244,3 +244,96 @@ def test_an_interrupted_harvest_continues_at_the_first_missing_slab(
     assert harvest(config).complete
     assert files_of(config.out) == files_of(Path(whole.out))
     assert np.array_equal(store.tokens, actpipe.open_store(whole.out).tokens)
+
+
+def test_an_encoder_is_harvested_one_document_a_sequence_and_padding_never_counts(
+    config: HarvestConfig, saved_models: dict[str, Path]
+) -> None:
+    config = replace(config, model=str(saved_models["bert"]))
+    assert harvest(config).complete
+    store = actpipe.open_store(config.out)
+    padding = store.doc < 0
+    assert padding.any()
+    assert not (store.mask & padding).any()
+    rows = store.read(HOOKS[0], 0, store.rows)
+    assert not rows[torch.from_numpy(padding.reshape(-1))].any()
+    model = load_model(config.model, dtype="float32", device="cpu")
+    sequence = int(np.flatnonzero(padding.any(axis=1))[0])
+    length = int((~padding[sequence]).sum())
+    with capture(model, find_sites(HOOKS[:1], model.config, model.tokenizer)) as run:
+        alone = run(torch.as_tensor(store.tokens[sequence : sequence + 1, :length], dtype=torch.long))[HOOKS[0]][0]
+    torch.testing.assert_close(rows[sequence * 24 : sequence * 24 + length], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_one_pass_takes_encoder_decoder_and_cross_attention_of_t5(
+    config: HarvestConfig, saved_models: dict[str, Path]
+) -> None:
+    hooks = ("encoder_blocks.1.hook_out", "decoder_blocks.2.hook_out", "decoder_blocks.1.cross_attn.hook_out")
+    config = replace(config, model=str(saved_models["t5"]), hook=hooks)
+    assert tuple(harvest(config).hooks) == hooks
+    store = actpipe.open_store(config.out)
+    model = load_model(config.model, dtype="float32", device="cpu")
+    assert set(store.tokens[:, 0].tolist()) == {model.opening_token}
+    ids = torch.as_tensor(store.tokens[3:4], dtype=torch.long)
+    with torch.inference_mode():
+        encoded = model.module(
+            input_ids=ids[:, 1:],  # the text alone
+            decoder_input_ids=ids,
+            output_hidden_states=True,
+        )
+    encoder = store.read(hooks[0], 3 * 24 + 1, 4 * 24)
+    # The last state of transformers is behind the final norm; the block before it is not.
+    assert encoder.shape == (23, 32)
+    decoder = store.read(hooks[1], 3 * 24, 4 * 24)
+    normed = model.module.decoder.final_layer_norm(decoder)
+    torch.testing.assert_close(normed, encoded.decoder_hidden_states[-1][0], rtol=1e-3, atol=1e-4)
+    normed = model.module.encoder.final_layer_norm(encoder)
+    torch.testing.assert_close(normed, encoded.encoder_last_hidden_state[0], rtol=1e-3, atol=1e-4)
+
+
+def test_the_start_token_of_a_decoder_cannot_be_changed(config: HarvestConfig, saved_models: dict[str, Path]) -> None:
+    with pytest.raises(Misuse, match="begins with a token of its own .* leave --first auto"):
+        harvest(replace(config, model=str(saved_models["t5"]), hook=("encoder_blocks.1.hook_out",), first="none"))
+
+
+def test_the_batch_size_found_by_trial_is_recorded_and_kept(config: HarvestConfig) -> None:
+    first = replace(config, batch_size=None)
+    assert harvest(first).complete
+    store = actpipe.open_store(config.out)
+    size = store.config["batch_size"]
+    assert size >= 1
+    assert size & (size - 1) == 0
+    store.withdraw(0)
+    assert harvest(first).complete  # no new trial, no other number
+    assert harvest(replace(config, batch_size=size)).complete
+    with pytest.raises(Mismatch, match=f"batch_size is {size} there and {size + 1} here"):
+        harvest(replace(config, batch_size=size + 1))
+
+
+def test_the_policy_of_special_tokens_is_recorded_and_two_are_never_mixed(config: HarvestConfig) -> None:
+    config = replace(config, first="none", separator="none", sink_positions=2)
+    harvest(config)
+    store = actpipe.open_store(config.out)
+    assert (store.config["packing"]["first"], store.config["packing"]["separator"]) == (None, None)
+    assert not store.mask[:, :2].any()
+    assert store.mask[:, 2:].all()
+    with pytest.raises(Mismatch, match=r"packing\.sink_positions is 2 there and 1 here"):
+        harvest(replace(config, sink_positions=1))
+
+
+def test_text_alone_is_a_store_that_the_same_harvest_fills(config: HarvestConfig) -> None:
+    result = harvest(config, text_only=True)
+    assert (result.complete, result.tokens_per_second) == (False, None)
+    store = actpipe.open_store(config.out)
+    assert store.tokens.size == 3000
+    assert store.committed == []
+    assert harvest(config).complete
+
+
+def test_a_dry_run_of_a_long_text_reads_only_its_beginning(
+    config: HarvestConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "DRY_RUN_TOKENS", 480)
+    assert stage.plan(replace(config, tokens=10**9)).tokens >= 10**9
+    monkeypatch.undo()
+    assert stage.plan(replace(config, tokens=10**9)).tokens < 10**6  # here the text ends before the limit

@@ -29,6 +29,7 @@ from actpipe.harvest.workers import Job, fill_with_workers, threads_each
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count
 from actpipe.store import Store, create_store
+from actpipe.store.layout import SMALLEST_CHUNK_BYTES
 from actpipe.store.objects import objects_at
 
 # A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
@@ -57,13 +58,17 @@ class _Parts:
     policy: PackingPolicy
 
 
-def harvest(config: HarvestConfig, progress: Progress = silent) -> HarvestResult:
-    """Fill the store at `config.out`, continuing one that the same configuration began."""
+def harvest(config: HarvestConfig, progress: Progress = silent, *, text_only: bool = False) -> HarvestResult:
+    """Fill the store at `config.out`, continuing one that the same configuration began.
+
+    `text_only` stops before the first activation: the same harvest can fill the store later, and training can do
+    without (`actpipe.harvest.live`).
+    """
     parts = _parts(config, progress)
     store = None if config.overwrite else _continued(config, parts)
-    store = store or _begun(config, parts, progress)
+    store = store or _begun(config, parts, progress, text_only=text_only)
     with store.objects.claim():
-        speed = _fill(store, config, parts, progress)
+        speed = None if text_only else _fill(store, config, parts, progress)
     return HarvestResult(
         out=str(store.place),
         rows=store.rows,
@@ -151,7 +156,7 @@ def _asked(config: HarvestConfig, parts: _Parts, batch_size: int | None) -> dict
     return describe(config, parts.model, parts.corpus, parts.policy, parts.sites, batch_size)
 
 
-def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
+def _begun(config: HarvestConfig, parts: _Parts, progress: Progress, *, text_only: bool) -> Store:
     """A new store with its text in place and no activations yet."""
     beside = config.out.parent if isinstance(config.out, Path) and config.out.parent.is_dir() else None
     with Spool(config.context, folder=beside) as spool:
@@ -163,9 +168,11 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
         made = make_plan(config, spool.sequences * config.context, probed)
         for line in made.lines():
             progress.say(line)
-        made.require_room(config.max_disk)
+        if not text_only:
+            made.require_room(config.max_disk)
         if config.overwrite and isinstance(config.out, Path):  # only now: nothing that can be refused is left
             _remove(config.out)
+        widest = max(site.width for site in parts.sites)
         return create_store(
             config.out,
             tokens=spool.tokens,
@@ -175,6 +182,8 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
             dtype=config.dtype,
             config=_asked(config, parts, probed.batch_size),
             max_slab_bytes=min(max(made.bytes // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
+            # A model computes whole sequences: cut ones would be computed once for each piece.
+            min_chunk_bytes=config.context * widest * 4 if text_only else SMALLEST_CHUNK_BYTES,
         )
 
 
