@@ -292,7 +292,7 @@ def test_one_pass_takes_encoder_decoder_and_cross_attention_of_t5(
 
 
 def test_the_start_token_of_a_decoder_cannot_be_changed(config: HarvestConfig, saved_models: dict[str, Path]) -> None:
-    with pytest.raises(Misuse, match="begins with a token of its own .* leave --first auto"):
+    with pytest.raises(Misuse, match=r"begins with a token of its own .* leave --first auto"):
         harvest(replace(config, model=str(saved_models["t5"]), hook=("encoder_blocks.1.hook_out",), first="none"))
 
 
