@@ -148,8 +148,8 @@ def test_opening_what_is_no_store_says_so(tmp_path):
     (tmp_path / "zarr.json").write_text('{"attributes": {}}')
     with pytest.raises(Mismatch, match="not a store of actpipe"):
         Store.open(tmp_path)
-    (tmp_path / "zarr.json").write_text('{"attributes": {"actpipe": {"format": "actpipe-store", "version": 2}}}')
-    with pytest.raises(Mismatch, match="format 2 and this actpipe reads 1"):
+    (tmp_path / "zarr.json").write_text('{"attributes": {"actpipe": {"format": "actpipe-store", "version": 3}}}')
+    with pytest.raises(Mismatch, match="format 3 and this actpipe reads 1 and 2"):
         Store.open(tmp_path)
     (tmp_path / "zarr.json").write_text("{")
     with pytest.raises(Damaged, match="not JSON"):

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
 
-TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+TORCH = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
 UNSPLIT_VALUES = 2**15  # torch's at::internal::GRAIN_SIZE
-_WORDS = {torch.float16: torch.uint16, torch.bfloat16: torch.uint16, torch.float32: torch.uint32}
+_WORDS = {
+    torch.float16: torch.uint16,
+    torch.bfloat16: torch.uint16,
+    torch.float32: torch.uint32,
+    torch.int8: torch.uint8,
+}
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:
@@ -29,8 +34,9 @@ def words(tensor: torch.Tensor) -> NDArray[Any]:
     return array
 
 
-def empty(rows: int, width: int, dtype: str) -> torch.Tensor:
-    return torch.empty((rows, width), dtype=TORCH[dtype])
+def value_dtype(dtype: str) -> torch.dtype:
+    """In which rows stored as `dtype` are handed to and returned by a store; int8 means nothing without its scales."""
+    return torch.float32 if dtype == "int8" else TORCH[dtype]
 
 
 def convert(rows: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
@@ -45,4 +51,4 @@ def convert(rows: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
 
 
 def largest(dtype: str) -> float:
-    return float(np.float64(torch.finfo(TORCH[dtype]).max))
+    return float(np.float64(torch.finfo(value_dtype(dtype)).max))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 
 from actpipe.errors import Damaged, Mismatch, Missing
 
+from .checksums import read_checked
+from .codecs import codec_names, get_codec
 from .layout import HookLayout, StoreLayout
 from .objects import Objects
 
-FORMAT, VERSION = "actpipe-store", 1
+FORMAT, VERSION = "actpipe-store", 2
+READABLE = (1, 2)
 PIECE = 4096  # sequences of a text in memory at once
 TEXT_DTYPES = {"tokens": "int32", "doc": "int32", "mask": "bool"}
 _REQUIRED = ("context", "sequences", "slab_sequences", "hooks", "config", "fingerprint")
@@ -63,7 +67,7 @@ def root_attribute(layout: StoreLayout, config: Mapping[str, Any], identity: str
         "sequences": layout.sequences,
         "slab_sequences": layout.slab_sequences,
         "hooks": {
-            hook: {"width": each.width, "dtype": each.dtype, "chunk_rows": each.chunk_rows}
+            hook: {"width": each.width, "dtype": each.dtype, "chunk_rows": each.chunk_rows, "codec": each.codec}
             for hook, each in layout.hooks.items()
         },
         "config": dict(config),
@@ -83,22 +87,50 @@ def read_root(objects: Objects) -> dict[str, Any]:
     attribute = node.get("attributes", {}).get("actpipe", {}) if isinstance(node, dict) else {}
     if attribute.get("format") != FORMAT:
         raise Mismatch(f"{path} is a Zarr group but not a store of actpipe; name one that `actpipe harvest` wrote.")
-    if attribute.get("version") != VERSION:
+    if attribute.get("version") not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise Mismatch(
-            f"{path} has store format {attribute.get('version')} and this actpipe reads {VERSION}; update actpipe."
+            f"{path} has store format {attribute.get('version')} and this actpipe reads {known}; update actpipe."
         )
     if lacking := [key for key in _REQUIRED if key not in attribute]:
         raise Damaged(f"{path}/zarr.json lacks {lacking[0]!r}; restore it, or harvest anew with --overwrite.")
+    for hook, each in attribute["hooks"].items():
+        if (codec := each.get("codec", "none")) not in codec_names():
+            raise Mismatch(f"The rows of {hook!r} in {path} have the codec {codec!r}, unknown here; update actpipe.")
     return dict(attribute)
 
 
 def layout_of(attribute: Mapping[str, Any]) -> StoreLayout:
+    """Without the channel scales of int8, which are not in the attribute."""
     return StoreLayout(
         context=attribute["context"],
         sequences=attribute["sequences"],
         slab_sequences=attribute["slab_sequences"],
         hooks={hook: HookLayout(**each) for hook, each in attribute["hooks"].items()},
     )
+
+
+def read_channel_scales(objects: Objects, layout: StoreLayout) -> StoreLayout:
+    """The layout with the channel scales that lie beside int8 rows."""
+    if layout.dtype != "int8":
+        return layout
+    return with_channel_scales(layout, {hook: _channel_scales(objects, hook, layout) for hook in layout.hooks})
+
+
+def with_channel_scales(layout: StoreLayout, scales: Mapping[str, NDArray[np.float32]]) -> StoreLayout:
+    hooks = {hook: replace(each, channel_scales=scales[hook]) for hook, each in layout.hooks.items()}
+    return replace(layout, hooks=hooks)
+
+
+def _channel_scales(objects: Objects, hook: str, layout: StoreLayout) -> NDArray[np.float32]:
+    key = f"channels/{hook}/c/0"
+    try:
+        return read_checked(objects, key, "<f4", (layout.hooks[hook].width,))
+    except FileNotFoundError:
+        problem = f"{key} of {objects.place} is missing"
+    except Damaged as error:
+        problem = str(error).removesuffix(".")
+    raise Damaged(f"{problem}, and int8 rows cannot be read without it; restore it, or harvest anew with --overwrite.")
 
 
 def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], texts: Mapping[str, Text]) -> None:
@@ -118,6 +150,14 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
     acts, statistics = group.create_group("acts"), group.create_group("statistics")
     for hook, each in layout.hooks.items():
         _create_acts(acts, layout, hook)
+        if each.channel_scales is not None:
+            scales = group.require_group("scales")
+            shape, chunks = (layout.rows, 1), (each.chunk_rows, 1)
+            shards = (layout.slab_rows, 1)
+            scales.create_array(hook, shape=shape, shards=shards, chunks=chunks, dtype="float32", fill_value=0, **plain)
+            channels = group.require_group("channels")
+            channel = channels.create_array(hook, shape=(each.width,), chunks=(each.width,), dtype="float32", **plain)
+            channel[...] = each.channel_scales
         moments = (layout.n_slabs, 2, each.width)
         statistics.create_array(hook, shape=moments, chunks=(1, 2, each.width), dtype="float64", fill_value=0, **plain)
     group.create_array("commit", shape=(layout.n_slabs, 4), chunks=(1, 4), dtype="uint64", fill_value=0, **plain)
@@ -125,21 +165,22 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
 
 def _create_acts(acts: Any, layout: StoreLayout, hook: str) -> None:
     from zarr.codecs import BytesCodec, Crc32cCodec
-    from zarr.dtype import Float16, Float32
+    from zarr.dtype import Float16, Float32, Int8
 
     from .bfloat16 import BFloat16, register
 
     register()
-    each = layout.hooks[hook]
-    kinds: dict[str, Any] = {"float16": Float16(), "bfloat16": BFloat16(), "float32": Float32()}
+    (array, *_), dtype = layout.arrays(hook), layout.hooks[hook].dtype
+    kinds: dict[str, Any] = {"bfloat16": BFloat16(), "float16": Float16(), "float32": Float32(), "int8": Int8()}
+    codecs = get_codec(array.codec).zarr(itemsize=array.itemsize, chunk_bytes=array.chunk_bytes)
     acts.create_array(
         hook,
-        shape=(layout.rows, each.width),
-        shards=(layout.slab_rows, each.width),
-        chunks=(each.chunk_rows, each.width),
-        dtype=kinds[each.dtype],
+        shape=(layout.rows, array.width),
+        shards=(layout.slab_rows, array.width),
+        chunks=(array.chunk_rows, array.width),
+        dtype=kinds[dtype],
         serializer=BytesCodec(),
-        compressors=[Crc32cCodec()],
+        compressors=[*codecs, Crc32cCodec()],
         filters=[],
         fill_value=0,
     )

@@ -1,4 +1,4 @@
-"""Shard files, written and read directly: an uncompressed Zarr v3 shard is its chunks, their checksums and an index.
+"""Shard files, written and read directly: a Zarr v3 shard is its chunks, their checksums and an index.
 
 Doing it here is several times faster than through zarr-python, which copies each chunk two or three times
 (docs/reference/store-format.md has the bytes).
@@ -6,8 +6,7 @@ Doing it here is several times faster than through zarr-python, which copies eac
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,11 +16,13 @@ from numpy.typing import NDArray
 from actpipe.errors import Damaged
 
 from .checksums import crc32c
-from .dtypes import TORCH, convert, empty, words
-from .layout import CHECKSUM_BYTES, StoreLayout
-from .objects import Objects, Reader
+from .codecs import get_codec
+from .encoding import columns, decode_rows, encode_rows, join_columns
+from .layout import CHECKSUM_BYTES, ShardedArray, StoreLayout
+from .objects import Objects
+from .shard_file import ShardFile, open_shard
+from .shard_index import BadShard, index_bytes
 
-ABSENT = 2**64 - 1
 # Bytes of one reading call: small enough that what was read is still in the cache when its checksum is taken.
 READ_BYTES = 2 * 2**20
 CHUNKS_PER_CALL = 256  # two buffers each; one call takes 1024
@@ -29,48 +30,70 @@ OPEN_READERS = 64
 
 
 def stored_chunks(layout: StoreLayout, hook: str, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Cut the rows of a slab [n, width] into inner chunks in the stored data type; the last may be short."""
+    """Cut the rows of a slab [n, width] into inner chunks and round them as storing does; the last may be short.
+
+    In the stored data type, or float32 where that is int8. NaN and infinity stay what they are.
+    """
     each = layout.hooks[hook]
-    for start in range(0, len(rows), each.chunk_rows):
-        part = rows[start : start + each.chunk_rows].to("cpu")
-        if part.dtype == TORCH[each.dtype]:
-            yield part.contiguous()
+    for part in _chunks(layout, hook, rows):
+        stored = encode_rows(part, each)
+        if each.dtype != "int8":
+            yield stored
         else:
-            yield convert(part, empty(len(part), each.width, each.dtype))
+            values = decode_rows(stored, each, torch.empty(len(part), each.width))
+            yield torch.where(torch.isfinite(part), values, part.float())
 
 
-def write_shard(objects: Objects, layout: StoreLayout, hook: str, slab: int, rows: torch.Tensor) -> NDArray[Any]:
-    """Write one shard durably; returns the checksums of its chunks (uint32 [chunks])."""
-    checksums = np.zeros(layout.chunks_present(hook, slab), "<u4")
+def write_shards(objects: Objects, layout: StoreLayout, hook: str, slab: int, rows: torch.Tensor) -> NDArray[Any]:
+    """Write the shards of one hook durably; returns the checksums of their chunks (uint32), shard after shard."""
+    values, *others = layout.arrays(hook)
+    kept: list[list[NDArray[Any]]] = []  # of the other arrays: small
+
+    def values_chunks() -> Iterator[NDArray[Any]]:
+        for part in _chunks(layout, hook, rows):
+            first, *rest = columns(encode_rows(part, layout.hooks[hook]), layout.hooks[hook])
+            kept.append(rest)
+            yield first
+
+    checksums = [_write_shard(objects, layout, hook, slab, values, values_chunks())]
+    for i, array in enumerate(others):
+        checksums.append(_write_shard(objects, layout, hook, slab, array, (rest[i] for rest in kept)))
+    return np.concatenate(checksums)
+
+
+def _chunks(layout: StoreLayout, hook: str, rows: torch.Tensor) -> Iterator[torch.Tensor]:
+    chunk_rows = layout.hooks[hook].chunk_rows
+    for start in range(0, len(rows), chunk_rows):
+        yield rows[start : start + chunk_rows].to("cpu").contiguous()
+
+
+def _write_shard(
+    objects: Objects, layout: StoreLayout, hook: str, slab: int, array: ShardedArray, chunks: Iterable[NDArray[Any]]
+) -> NDArray[Any]:
+    codec, present = get_codec(array.codec), layout.chunks_present(hook, slab)
+    checksums, lengths = np.zeros(present, "<u4"), np.zeros(present, "<u8")
 
     def parts() -> Iterator[Any]:
-        for i, chunk in enumerate(stored_chunks(layout, hook, rows)):
-            values = _whole(words(chunk), layout.hooks[hook].chunk_rows)
-            checksums[i] = crc32c(values)
-            yield values
+        for i, chunk in enumerate(chunks):
+            stored = codec.encode(_whole(chunk, array.chunk_rows))
+            checksums[i] = crc32c(stored)
+            lengths[i] = memoryview(stored).nbytes + CHECKSUM_BYTES
+            yield stored
             yield checksums[i : i + 1]
-        yield shard_index(layout, hook, slab)
+        yield index_bytes(lengths, layout.chunks_per_shard(hook))
 
-    objects.put(layout.shard_key(hook, slab), parts())
+    objects.put(array.shard_key(slab), parts())
     return checksums
-
-
-def shard_index(layout: StoreLayout, hook: str, slab: int) -> bytes:
-    """The end of a shard file: where each inner chunk lies, and the checksum of that table."""
-    table = np.full((layout.chunks_per_shard(hook), 2), ABSENT, "<u8")
-    length = layout.hooks[hook].chunk_bytes + CHECKSUM_BYTES
-    present = layout.chunks_present(hook, slab)
-    table[:present, 0] = np.arange(present, dtype="<u8") * np.uint64(length)
-    table[:present, 1] = length
-    content = table.tobytes()
-    return content + struct.pack("<I", crc32c(content))
 
 
 class Chunks(Protocol):
     """Where the rows of a hook come from, whole inner chunks at a time."""
 
     def read_runs(self, hook: str, runs: Sequence[int], out: torch.Tensor, following: Sequence[int] = ()) -> None:
-        """Fill `out` [runs · chunk_rows, width] with the chunks of these numbers; those of `following` come next."""
+        """Fill `out` [runs · chunk_rows, …], rows in their stored form, with the chunks of these numbers.
+
+        Those of `following` come next.
+        """
 
 
 class Shards:
@@ -79,7 +102,7 @@ class Shards:
     def __init__(self, objects: Objects, layout: StoreLayout) -> None:
         self._objects, self._layout = objects, layout
         # Kept open between calls: the kernel's read-ahead belongs to the open file, and is half of a cold read's speed.
-        self._open: dict[tuple[str, int], Reader] = {}
+        self._open: dict[tuple[str, int], list[ShardFile]] = {}
 
     def forget(self) -> None:
         """Close everything; objects that were replaced meanwhile are seen anew."""
@@ -94,36 +117,39 @@ class Shards:
             self.read_chunks(hook, run, out[i * run_rows : (i + 1) * run_rows])
 
     def read_chunks(self, hook: str, first: int, out: torch.Tensor) -> None:
-        """Fill `out` [k · chunk_rows, width] with k chunks from global chunk number `first` on, all of one slab."""
+        """Fill `out`, rows in their stored form, with whole chunks from global chunk number `first` on, of one slab."""
         slab, chunk = divmod(first, self._layout.chunks_per_shard(hook))
         each = self._layout.hooks[hook]
-        values = words(out).reshape(-1, each.chunk_rows * each.width)
         per_call = min(max(READ_BYTES // each.chunk_bytes, 1), CHUNKS_PER_CALL)
-        reader = self._reader(hook, slab)
         try:
-            for start in range(0, len(values), per_call):
-                part = values[start : start + per_call]
-                _read_some(reader, self._layout, hook, slab, chunk + start, part)
-        except Damaged:
+            shards = self._shards(hook, slab)
+            for start in range(0, len(out) // each.chunk_rows, per_call):
+                rows = out[start * each.chunk_rows : (start + per_call) * each.chunk_rows]
+                parts = columns(rows, each)
+                for shard, part in zip(shards, parts, strict=True):
+                    shard.read(chunk + start, part.reshape(-1, each.chunk_rows * part.shape[1]))
+                join_columns(parts, rows, each)
+        except BadShard as error:
             self.forget()
-            raise
+            raise damage(self._layout, hook, slab, str(error)) from None
 
     def _announce(self, hook: str, run: int) -> None:
         slab, chunk = divmod(run, self._layout.chunks_per_shard(hook))
-        self._reader(hook, slab).announce(self._layout.chunk_offset(hook, chunk), self._layout.chunk_offset(hook, 1))
+        try:
+            for shard in self._shards(hook, slab):
+                shard.announce(chunk)
+        except BadShard as error:
+            raise damage(self._layout, hook, slab, str(error)) from None
 
-    def _reader(self, hook: str, slab: int) -> Reader:
-        """A missing object is damage, because only committed slabs are read."""
-        reader = self._open.get((hook, slab))
-        if reader is None:
-            try:
-                reader = self._objects.reader(self._layout.shard_key(hook, slab))
-            except FileNotFoundError:
-                raise damage(self._layout, hook, slab, "its shard file is missing") from None
+    def _shards(self, hook: str, slab: int) -> list[ShardFile]:
+        shards = self._open.get((hook, slab))
+        if shards is None:
+            arrays = self._layout.arrays(hook)
+            shards = [open_shard(self._objects, self._layout, array, hook, slab) for array in arrays]
             if len(self._open) >= OPEN_READERS:
                 self._open.clear()
-            self._open[hook, slab] = reader
-        return reader
+            self._open[hook, slab] = shards
+        return shards
 
 
 def damage(layout: StoreLayout, hook: str, slab: int, what: str) -> Damaged:
@@ -139,14 +165,3 @@ def _whole(values: NDArray[Any], chunk_rows: int) -> NDArray[Any]:
     whole = np.zeros((chunk_rows, values.shape[1]), values.dtype)
     whole[: len(values)] = values
     return whole
-
-
-def _read_some(reader: Reader, layout: StoreLayout, hook: str, slab: int, chunk: int, values: NDArray[Any]) -> None:
-    """Read consecutive chunks with their checksums in one call, then check each."""
-    checksums = np.zeros(len(values), "<u4")
-    parts: list[Any] = [part for i in range(len(values)) for part in (values[i], checksums[i : i + 1])]
-    if not reader.read(layout.chunk_offset(hook, chunk), parts):
-        raise damage(layout, hook, slab, f"its shard file ends before the end of chunk {chunk + len(values) - 1}")
-    for i, checksum in enumerate(checksums):
-        if crc32c(values[i]) != checksum:
-            raise damage(layout, hook, slab, f"the checksum of chunk {chunk + i} does not match its content")

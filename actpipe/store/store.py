@@ -18,13 +18,16 @@ from actpipe.places import Place
 from . import batches as _batches
 from .checksums import crc32c, read_checked, write_checked
 from .commit import committed_slabs, withdraw_commit, write_commit
-from .dtypes import TORCH, dtype_name, empty
+from .dtypes import value_dtype
+from .encoding import decode_rows, empty_rows
 from .layout import StoreLayout
-from .metadata import differences, layout_of, read_root, read_text
+from .metadata import differences, layout_of, read_channel_scales, read_root, read_text
 from .objects import Objects, objects_at
-from .order import Order, Selection
+from .order import Order
 from .reading import read_rows
-from .shards import Shards, damage, write_shard
+from .shard_file import open_shard
+from .shard_index import BadShard
+from .shards import Shards, damage, write_shards
 from .splits import held_out_rows
 from .statistics import Statistics, merge, slab_statistics
 
@@ -34,7 +37,7 @@ class Store:
 
     def __init__(self, objects: Objects, attribute: Mapping[str, Any]) -> None:
         self.objects = objects
-        self.layout: StoreLayout = layout_of(attribute)
+        self.layout: StoreLayout = read_channel_scales(objects, layout_of(attribute))
         self.config: dict[str, Any] = dict(attribute["config"])
         self.fingerprint: str = attribute["fingerprint"]
         self._committed: frozenset[int] = frozenset()
@@ -154,7 +157,8 @@ class Store:
         self.objects.clear_litter()
         sizes = self.objects.sizes()
         for slab in self.committed:
-            if any(sizes.get(key) != size for key, size in self._files(slab)):
+            there = all(key in sizes and size in (None, sizes[key]) for key, size in self._files(slab))
+            if not (there and self._have_indexes(slab)):
                 self.withdraw(slab)
         return self.pending
 
@@ -175,7 +179,7 @@ class Store:
         mask = self.text("mask", start, stop).reshape(-1)
         with ThreadPoolExecutor(2) as pool:  # the processor sums while the disk writes
             moments = {h: pool.submit(slab_statistics, self.layout, h, slab, rows[h], mask) for h in self.hooks}
-            shards = {h: pool.submit(write_shard, self.objects, self.layout, h, slab, rows[h]) for h in self.hooks}
+            shards = {h: pool.submit(write_shards, self.objects, self.layout, h, slab, rows[h]) for h in self.hooks}
             statistics = {hook: each.result() for hook, each in moments.items()}
             checksums = [each.result() for each in shards.values()]
         for hook, values in statistics.items():
@@ -183,11 +187,23 @@ class Store:
         write_commit(self.objects, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
         self._shards.forget()
 
-    def _files(self, slab: int) -> Iterator[tuple[str, int]]:
-        """Key and size of every object that a committed slab has."""
+    def _files(self, slab: int) -> Iterator[tuple[str, int | None]]:
+        """Key and size of every object that a committed slab has; None for a size that only the object knows."""
         for hook, width in self.hooks.items():
-            yield self.layout.shard_key(hook, slab), self.layout.shard_bytes(hook, slab)
+            for array in self.layout.arrays(hook):
+                yield array.shard_key(slab), self.layout.shard_bytes(array, hook, slab)
             yield self.layout.statistics_key(hook, slab), 16 * width + 4
+
+    def _have_indexes(self, slab: int) -> bool:
+        """Whether the shards whose size cannot be told are as long as their indexes say."""
+        try:
+            for hook in self.hooks:
+                for array in self.layout.arrays(hook):
+                    if self.layout.shard_bytes(array, hook, slab) is None:
+                        open_shard(self.objects, self.layout, array, hook, slab)
+        except BadShard:
+            return False
+        return True
 
     def _check_shapes(self, slab: int, rows: Mapping[str, torch.Tensor]) -> None:
         if set(rows) != set(self.hooks):
@@ -200,20 +216,27 @@ class Store:
     # Reading
 
     def read(self, hook: str, start: int, stop: int, *, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows start … stop − 1 [stop − start, width] in the stored data type, checked against their checksums.
+        """Rows start … stop − 1 [stop − start, width], checked against their checksums.
 
-        `out`, a contiguous tensor of that shape and type, saves allocating one in a loop.
+        In the stored data type, or float32 where that is int8. `out`, a contiguous tensor of that shape and type, saves
+        allocating one in a loop.
         """
         self._require(hook)
         if not 0 <= start <= stop <= self.rows:
             raise Misuse(f"Rows {start} to {stop} are outside the store; it has rows 0 to {self.rows}.")
         self._require_committed(start, stop)
+        shape, dtype, each = (stop - start, self.hooks[hook]), value_dtype(self.dtype), self.layout.hooks[hook]
         if out is None:
-            out = empty(stop - start, self.hooks[hook], self.dtype)
-        elif out.shape != (stop - start, self.hooks[hook]) or out.dtype != TORCH[self.dtype] or not out.is_contiguous():
-            raise Misuse(f"`out` must be a contiguous {self.dtype} tensor of shape {(stop - start, self.hooks[hook])}.")
-        read_rows(self._shards, self.layout, hook, start, out)
-        return out
+            out = torch.empty(shape, dtype=dtype)
+        elif out.shape != shape or out.dtype != dtype or not out.is_contiguous():
+            name = str(dtype).removeprefix("torch.")
+            raise Misuse(f"`out` must be a contiguous {name} tensor of shape {shape}.")
+        if self.dtype != "int8":
+            read_rows(self._shards, self.layout, hook, start, out)
+            return out
+        stored = empty_rows(len(out), each)
+        read_rows(self._shards, self.layout, hook, start, stored)
+        return decode_rows(stored, each, out)
 
     def read_rows(self, hook: str, rows: Any) -> torch.Tensor:
         """The given rows [len(rows), width] in that order; each inner chunk that holds any is read once."""
@@ -223,7 +246,7 @@ class Store:
             raise Misuse(
                 f"Rows {numbers.min()} to {numbers.max()} are outside the store; it has rows 0 to {self.rows}."
             )
-        out = empty(len(numbers), self.hooks[hook], self.dtype)
+        out = torch.empty((len(numbers), self.hooks[hook]), dtype=value_dtype(self.dtype))
         chunk_rows = self.layout.hooks[hook].chunk_rows
         order = np.argsort(numbers, kind="stable")
         chunks = numbers[order] // chunk_rows
@@ -233,6 +256,14 @@ class Store:
                 values = self.read(hook, first, min(first + chunk_rows, self.rows))
                 out[torch.from_numpy(part)] = values[torch.from_numpy(numbers[part] - first)]
         return out
+
+    def trace(self, row: int) -> dict[str, int]:
+        """Where a row comes from: its sequence, position, document (−1 at padding) and token."""
+        if not 0 <= row < self.rows:
+            raise Misuse(f"There is no row {row}; the store has rows 0 to {self.rows - 1}.")
+        sequence, position = divmod(int(row), self.context)
+        doc, token = (int(self.text(name, sequence, sequence + 1)[0, position]) for name in ("doc", "tokens"))
+        return {"row": int(row), "sequence": sequence, "position": position, "doc": doc, "token": token}
 
     def batches(
         self,
@@ -244,32 +275,28 @@ class Store:
         pool_rows: int | None = None,
         start: int = 0,
         epochs: int | None = None,
-        dtype: torch.dtype = torch.float32,
     ) -> Iterator[_batches.Batch]:
         """Shuffled batches of the selected rows (default: the mask), each row once an epoch, from batch `start` on.
 
         The order is a function of seed, selection, pool size and the slabs committed now. The last batch of an epoch is
-        filled up from the next one; with `epochs` the stream ends, with a short batch if need be. `dtype` bfloat16 or
-        float16 halves what goes to a GPU.
+        filled up from the next one; with `epochs` the stream ends, with a short batch if need be.
         """
         self._require(hook)
-        dtype_name(dtype)
         each = self.layout.hooks[hook]
         if batch_size < 1 or (pool_rows is not None and pool_rows < 1) or start < 0:
             raise Misuse(
                 f"batch_size {batch_size} and pool_rows {pool_rows} must be at least 1, start {start} at least 0."
             )
         order = Order(
-            selected=Selection.of(self._selected(select), each.chunk_rows),
+            selected=self._selected(select).reshape(-1),
+            run_rows=each.chunk_rows,
             pool_rows=pool_rows or _batches.default_pool_rows(each.row_bytes),
             seed=seed,
         )
         if order.n_rows == 0:
             raise Misuse(f"No row of {self.place} is selected and committed; run `actpipe harvest` to its end.")
         chunks = Shards(self.objects, self.layout)
-        return _batches.batches(
-            chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs, dtype=dtype
-        )
+        return _batches.batches(chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs)
 
     def statistics(self, hook: str) -> Statistics:
         """Over the masked rows of the committed slabs."""
@@ -290,15 +317,14 @@ class Store:
         except (FileNotFoundError, RuntimeError):
             raise damage(self.layout, hook, slab, "its statistics cannot be read") from None
 
-    def _selected(self, select: NDArray[np.bool_] | None) -> Iterator[NDArray[np.bool_]]:
-        """For each slab its rows that are wanted and committed."""
-        if select is not None and select.shape != (self.sequences, self.context):
-            raise Misuse(f"`select` has shape {select.shape} instead of {(self.sequences, self.context)}.")
-        committed = set(self.committed)
-        for slab in range(self.n_slabs):
+    def _selected(self, select: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        selected = np.array(self.mask if select is None else select, np.bool_)
+        if selected.shape != (self.sequences, self.context):
+            raise Misuse(f"`select` has shape {selected.shape} instead of {(self.sequences, self.context)}.")
+        for slab in self.pending:
             start, stop = self.slab_range(slab)
-            wanted = self.text("mask", start, stop) if select is None else select[start:stop]
-            yield np.asarray(wanted, np.bool_).reshape(-1) & (slab in committed)
+            selected[start:stop] = False
+        return selected
 
     def _require(self, hook: str) -> None:
         if hook not in self.hooks:

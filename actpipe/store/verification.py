@@ -14,10 +14,11 @@ from actpipe.progress import Progress, silent
 
 from .checksums import crc32c, read_checked
 from .commit import read_commit, recorded_slabs
-from .layout import StoreLayout
+from .layout import ShardedArray, StoreLayout
 from .metadata import TEXT_DTYPES, read_text
 from .objects import Objects
-from .shards import shard_index
+from .shard_file import open_shard
+from .shard_index import BadShard, read_index
 
 if TYPE_CHECKING:
     from .store import Store
@@ -38,11 +39,12 @@ def verify(store: Store | Place, progress: Progress = silent) -> dict[str, Any]:
     slabs = sorted(
         slab for slab in recorded_slabs(objects, layout) if objects.size(layout.commit_key(slab)) is not None
     )
-    shards = len(slabs) * len(layout.hooks)
+    per_slab = sum(len(layout.arrays(hook)) for hook in layout.hooks)
+    shards = len(slabs) * per_slab
     with progress.bar("Verifying", shards, "shards") as bar:
         for slab in slabs:
             damaged += _damaged_slab(objects, layout, slab)
-            bar.advance(len(layout.hooks))
+            bar.advance(per_slab)
     return {"complete": len(slabs) == layout.n_slabs and not damaged, "shards": shards, "damaged": damaged}
 
 
@@ -63,7 +65,9 @@ def _damaged_texts(objects: Objects) -> Iterator[dict[str, Any]]:
 def _missing_metadata(objects: Objects, layout: StoreLayout) -> Iterator[dict[str, Any]]:
     """We read shards by arithmetic; every other Zarr reader needs what an array says about itself."""
     for hook in layout.hooks:
-        for array in (f"acts/{hook}", f"statistics/{hook}"):
+        own = [array.path for array in layout.arrays(hook)]
+        scales = [f"channels/{hook}"] if layout.dtype == "int8" else []
+        for array in (*own, *scales, f"statistics/{hook}"):
             if objects.size(f"{array}/zarr.json") is None:
                 yield _finding(f"{array}/zarr.json is missing; restore it, or harvest anew with --overwrite", hook=hook)
     if objects.size("commit/zarr.json") is None:
@@ -74,9 +78,10 @@ def _damaged_slab(objects: Objects, layout: StoreLayout, slab: int) -> Iterator[
     found: list[dict[str, Any]] = []
     content: list[NDArray[Any]] = []
     for hook, each in layout.hooks.items():
-        checksums, problems = _check_shard(objects, layout, hook, slab)
-        content.append(checksums)
-        found += problems
+        for array in layout.arrays(hook):
+            checksums, problems = _check_shard(objects, layout, hook, slab, array)
+            content.append(checksums)
+            found += problems
         try:
             read_checked(objects, layout.statistics_key(hook, slab), "<f8", (2, each.width))
         except (Damaged, FileNotFoundError) as error:
@@ -93,28 +98,28 @@ def _damaged_slab(objects: Objects, layout: StoreLayout, slab: int) -> Iterator[
 
 
 def _check_shard(
-    objects: Objects, layout: StoreLayout, hook: str, slab: int
+    objects: Objects, layout: StoreLayout, hook: str, slab: int, array: ShardedArray
 ) -> tuple[NDArray[Any], list[dict[str, Any]]]:
     """Stored checksums of the chunks, and what is wrong."""
-    each, present = layout.hooks[hook], layout.chunks_present(hook, slab)
-    checksums = np.zeros(present, "<u4")
+    checksums = np.zeros(layout.chunks_present(hook, slab), "<u4")
     try:
-        reader = objects.reader(layout.shard_key(hook, slab))
-    except FileNotFoundError:
-        return checksums, [_finding("its shard file is missing", slab=slab, hook=hook)]
-    expected = layout.shard_bytes(hook, slab)
-    if reader.size != expected:
-        problem = f"its shard file has {reader.size} bytes instead of {expected}"
-        return checksums, [_finding(problem, slab=slab, hook=hook)]
+        shard = open_shard(objects, layout, array, hook, slab)
+        expected = layout.shard_bytes(array, hook, slab)
+        if expected not in (None, shard.reader.size):
+            raise BadShard(f"its shard file{array.of} has {shard.reader.size} bytes instead of {expected}")
+    except BadShard as error:
+        return checksums, [_finding(str(error), slab=slab, hook=hook)]
     found = []
-    values = np.empty(each.chunk_bytes, np.uint8)
-    for chunk in range(present):
-        reader.read(layout.chunk_offset(hook, chunk), [values, checksums[chunk : chunk + 1]])
-        if crc32c(values) != checksums[chunk]:
-            found.append(_finding("the checksum does not match the content", slab=slab, hook=hook, chunk=chunk))
-    index = shard_index(layout, hook, slab)
-    stored = bytearray(len(index))
-    reader.read(layout.chunk_offset(hook, present), [stored])
-    if stored != index:
-        found.append(_finding("the index is not the one this shard must have", slab=slab, hook=hook))
+    for chunk in range(len(checksums)):
+        stored, checksums[chunk] = shard.stored(chunk)
+        if crc32c(stored) != checksums[chunk]:
+            found.append(
+                _finding(f"the checksum{array.of} does not match the content", slab=slab, hook=hook, chunk=chunk)
+            )
+    try:
+        offsets = read_index(shard.reader, layout.chunks_per_shard(hook), len(checksums))
+        if any(int(offset) != shard.offset(chunk) for chunk, offset in enumerate(offsets)):
+            raise BadShard("the index is not the one this shard must have")
+    except BadShard as error:
+        found.append(_finding(f"{error}{array.of}", slab=slab, hook=hook))
     return checksums, found
