@@ -18,12 +18,12 @@ from actpipe.places import Place
 from . import batches as _batches
 from .checksums import crc32c, read_checked, write_checked
 from .commit import committed_slabs, withdraw_commit, write_commit
-from .dtypes import value_dtype
+from .dtypes import dtype_name, value_dtype
 from .encoding import decode_rows, empty_rows
 from .layout import StoreLayout
 from .metadata import differences, layout_of, read_channel_scales, read_root, read_text
 from .objects import Objects, objects_at
-from .order import Order
+from .order import Order, Selection
 from .reading import read_rows
 from .shard_file import open_shard
 from .shard_index import BadShard
@@ -275,28 +275,33 @@ class Store:
         pool_rows: int | None = None,
         start: int = 0,
         epochs: int | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> Iterator[_batches.Batch]:
         """Shuffled batches of the selected rows (default: the mask), each row once an epoch, from batch `start` on.
 
         The order is a function of seed, selection, pool size and the slabs committed now. The last batch of an epoch is
-        filled up from the next one; with `epochs` the stream ends, with a short batch if need be.
+        filled up from the next one; with `epochs` the stream ends, with a short batch if need be. `dtype` bfloat16 or
+        float16 halves what goes to a GPU.
         """
         self._require(hook)
+        if dtype_name(dtype) == "int8":
+            raise Misuse("Batches have no scales: ask for them in float32, bfloat16 or float16, not int8.")
         each = self.layout.hooks[hook]
         if batch_size < 1 or (pool_rows is not None and pool_rows < 1) or start < 0:
             raise Misuse(
                 f"batch_size {batch_size} and pool_rows {pool_rows} must be at least 1, start {start} at least 0."
             )
         order = Order(
-            selected=self._selected(select).reshape(-1),
-            run_rows=each.chunk_rows,
+            selected=Selection.of(self._selected(select), each.chunk_rows),
             pool_rows=pool_rows or _batches.default_pool_rows(each.row_bytes),
             seed=seed,
         )
         if order.n_rows == 0:
             raise Misuse(f"No row of {self.place} is selected and committed; run `actpipe harvest` to its end.")
         chunks = Shards(self.objects, self.layout)
-        return _batches.batches(chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs)
+        return _batches.batches(
+            chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs, dtype=dtype
+        )
 
     def statistics(self, hook: str) -> Statistics:
         """Over the masked rows of the committed slabs."""
@@ -317,14 +322,15 @@ class Store:
         except (FileNotFoundError, RuntimeError):
             raise damage(self.layout, hook, slab, "its statistics cannot be read") from None
 
-    def _selected(self, select: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-        selected = np.array(self.mask if select is None else select, np.bool_)
-        if selected.shape != (self.sequences, self.context):
-            raise Misuse(f"`select` has shape {selected.shape} instead of {(self.sequences, self.context)}.")
-        for slab in self.pending:
+    def _selected(self, select: NDArray[np.bool_] | None) -> Iterator[NDArray[np.bool_]]:
+        """For each slab its rows that are wanted and committed."""
+        if select is not None and select.shape != (self.sequences, self.context):
+            raise Misuse(f"`select` has shape {select.shape} instead of {(self.sequences, self.context)}.")
+        committed = set(self.committed)
+        for slab in range(self.n_slabs):
             start, stop = self.slab_range(slab)
-            selected[start:stop] = False
-        return selected
+            wanted = self.text("mask", start, stop) if select is None else select[start:stop]
+            yield np.asarray(wanted, np.bool_).reshape(-1) & (slab in committed)
 
     def _require(self, hook: str) -> None:
         if hook not in self.hooks:
