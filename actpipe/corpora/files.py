@@ -1,4 +1,4 @@
-"""Documents from local files: one file, or a folder of several kinds in the order of their names."""
+"""Documents from one local file, or a folder of several kinds in the order of their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file → its documents, by the file's suffix: text, JSON Lines, Parquet, or gzip of the first two.
+"""One file → its documents, by its suffix: text, JSON Lines, Parquet, or gzip of the first two.
 
 A text file's documents are its paragraphs (separated by blank lines), because one file is often one book or one dump. A
 JSON Lines or Parquet file's documents are the values of its text field: one a record, empty where the value is null. A

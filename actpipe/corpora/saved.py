@@ -1,7 +1,7 @@
-"""Documents from a folder that `datasets.save_to_disk` wrote: a Dataset, or one split of a DatasetDict.
+"""Documents from a folder that `save_to_disk` of Hugging Face datasets wrote.
 
-Its Arrow files are streamed with pyarrow. The library that wrote them would map them into memory, where what was read
-counts as ours until the system wants it back.
+It is a Dataset, or a DatasetDict of which one split is read. Its Arrow files are streamed with pyarrow: the library
+that wrote them would map them into memory, where what was read counts as ours until the system wants it back.
 """
 
 from __future__ import annotations

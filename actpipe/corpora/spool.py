@@ -1,4 +1,4 @@
-"""Packed text in temporary files, so that what a harvest knows of its text takes no memory however much it is.
+"""Packed text in temporary files, so that it takes no memory however much it is.
 
 The arrays are read with ordinary reads and not mapped: mapped pages count as the process's own.
 """
@@ -26,7 +26,8 @@ class SpooledArray:
     def __init__(self, context: int, dtype: type[np.generic], folder: Path | None) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.shape: tuple[int, int] = (0, context)
-        self.file = cast(BinaryIO, tempfile.TemporaryFile(prefix="actpipe-text-", dir=folder))  # noqa: SIM115
+        # Unbuffered: closing a buffer that did not fit on the disk would fail once more.
+        self.file = cast(BinaryIO, tempfile.TemporaryFile(prefix="actpipe-text-", dir=folder, buffering=0))  # noqa: SIM115
 
     @property
     def size(self) -> int:
@@ -50,9 +51,10 @@ class SpooledArray:
         return values
 
     def append(self, values: NDArray[Any]) -> None:
+        rest = memoryview(np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data)
         try:
-            self.file.write(np.ascontiguousarray(values, self.dtype).data)
-            self.file.flush()
+            while rest:
+                rest = rest[self.file.write(rest) :]
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -1,4 +1,4 @@
-"""Documents from standard input, copied once into a temporary file so that they can be read more than once.
+"""Documents from standard input, which is copied into a temporary file first.
 
 The fingerprint is that of the bytes, so piping the same text again continues a harvest. JSON Lines where the first
 character is `{`, else the paragraphs of a text.

@@ -1,4 +1,4 @@
-"""Documents from one column of a table on disk: Parquet, or the Arrow files of a saved dataset, a batch at a time."""
+"""Documents from one column of a Parquet or Arrow file, a batch of records at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents → runs of token ids with the number of their document, in bounded memory however long a document is.
+"""Documents → runs of token ids, in bounded memory however long a document is.
 
 Tokenising takes about a hundred bytes a character while it runs, so texts go to the tokenizer a million characters at
 a time, and a longer document goes in pieces. It is cut where the tokens of the text around the cut come out the same
