@@ -80,7 +80,8 @@ class Lease:
             return
         with suppress(ActpipeError, FileNotFoundError):  # a lease left behind is dead in DEAD_S
             if self._is_ours(self._look()):
-                self._store.delete(self._key)
+                with told(self._place):
+                    self._store.delete(self._key)
 
     def _take_over(self) -> None:
         first, since = self._look(), time.monotonic()

@@ -68,16 +68,15 @@ class ReadAhead(Reader):
         stop = offset + sum(map(len, views))
         if stop > self.size:
             return False
-        run = self._continued(offset, stop)
-        if run > stop - offset:
-            self.announce(stop, min(run, SEQUENTIAL_BYTES))
+        window = min(self._continued(offset, stop), SEQUENTIAL_BYTES)
+        if window > stop - offset and self._under_way(stop) < window // 2:  # else many small requests
+            self.announce(stop, window)
         return _fill(views, self._contents(offset, stop))
 
     def announce(self, offset: int, length: int) -> None:
         stop = min(offset + length, self.size)
+        offset += self._under_way(offset)
         with self._lock:
-            while (piece := self._piece_at(offset)) is not None:
-                offset = piece.stop
             while offset < stop:
                 end = min(offset + PIECE_BYTES, stop)
                 content = self._ahead.begin(self._fetch, offset, end - offset)
@@ -85,6 +84,14 @@ class ReadAhead(Reader):
                     return
                 self._pieces.append(_Piece(offset, end, content))
                 offset = end
+
+    def _under_way(self, offset: int) -> int:
+        """Bytes that are already on their way, from `offset` on."""
+        with self._lock:
+            end = offset
+            while (piece := self._piece_at(end)) is not None:
+                end = piece.stop
+            return end - offset
 
     def _continued(self, offset: int, stop: int) -> int:
         """Bytes read in one go up to `stop`."""

@@ -113,9 +113,9 @@ class RemoteObjects(Objects):
             self._publish((folder / "zarr.json").read_bytes())
 
     def zarr(self) -> Any:
-        from zarr.storage import ObjectStore
+        from .remote_zarr import RemoteZarr
 
-        return ObjectStore(self._store, read_only=True)
+        return RemoteZarr(self._store, place=self.place)
 
     def clear_litter(self) -> None:
         """There is none that can be seen: the parts of an upload that was cut off expire by the bucket's rules."""
