@@ -6,18 +6,27 @@ how often, or which of them die on the way: the store has the same bytes in the 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import pickle
+import secrets
+import signal
+import threading
+import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
-from actpipe.errors import Failure, Mismatch
+from actpipe import __version__
+from actpipe.errors import ActpipeError, Failure, Mismatch, Missing
 from actpipe.harvest.activations import Activations, activations
 from actpipe.harvest.fill import buffers, slab_rows
 from actpipe.harvest.model import LanguageModel, load_model
@@ -26,114 +35,312 @@ from actpipe.harvest.sites import Site
 from actpipe.places import Place
 from actpipe.store import Store
 
-DEATHS = 10  # of workers at one slab before the slab is blamed; a task that kills every worker must end
+DEATHS = 5  # of workers at one slab while no other slab is finished: then it is not chance
+SLABS_AT_ONCE = 2  # in one worker: the model computes one while the other is written
+START_S = 60.0  # for a process to import Dask and say that it is there, on a busy machine
+END_S = 0.5  # for a worker to end by itself
+LOOK_S = 2.0  # between two looks at whether any worker is left
+
+Advance = Callable[..., None]  # (tokens, note="")
+
+# Of this process, where it is a worker.
+_places = threading.BoundedSemaphore(SLABS_AT_ONCE)
+_model = threading.Lock()
+_loaded: dict[str, _Loaded] = {}  # run → what it needs; of one run, because two models would need the memory of two
 
 
 @dataclass(frozen=True)
 class Job:
     """What a worker needs to compute any slab of a store."""
 
+    run: str  # this call of `actpipe harvest`; a worker that serves many keeps nothing from one to the next
     place: Place
+    fingerprint: str  # of the store
     model: str
-    device: str | None
-    threads: int | None  # of torch in each worker; None: its own default
+    device: str
+    threads: int | None  # of torch in each worker of ours; None: the workers are somebody else's
     sites: tuple[Site, ...]
+    versions: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, store: Store, model: LanguageModel, sites: Sequence[Site], threads: int | None) -> Job:
-        place = store.place.absolute() if isinstance(store.place, Path) else store.place
-        name = str(Path(model.name).absolute()) if Path(model.name).is_dir() else model.name
-        return cls(place, name, model.device.type, threads, tuple(sites))
+        return cls(
+            run=secrets.token_hex(8),
+            place=store.place.absolute() if isinstance(store.place, Path) else store.place,
+            fingerprint=store.fingerprint,
+            model=str(Path(model.name).absolute()) if Path(model.name).is_dir() else model.name,
+            device=str(model.device),
+            threads=threads,
+            sites=tuple(sites),
+            versions=tuple(_versions().items()),
+        )
 
-
-def fill_with_workers(
-    job: Job, slabs: Sequence[int], advance: Callable[[float], None], *, scheduler: str | None, workers: int | None
-) -> None:
-    """Have all slabs computed and committed by the workers of `scheduler`, or by `workers` new processes here."""
-    from distributed import KilledWorker, as_completed
-
-    with _client(scheduler, workers) as client:
-        futures = client.map(harvest_slab, slabs, job=job, pure=False, key=[f"slab-{slab}" for slab in slabs])
-        try:
-            for _, rows in as_completed(futures, loop=client.loop, with_results=True):
-                advance(rows)
-        except KilledWorker as error:
-            raise Failure(
-                f"{DEATHS} workers died at the same slab; their memory is probably too small for the model and a slab. "
-                "Use fewer --workers, or smaller slabs by fewer hooks. The same command continues."
-            ) from error
-
-
-def harvest_slab(slab: int, job: Job) -> int:
-    """Runs in a worker: compute, write and commit one slab; returns its rows."""
-    from distributed import get_worker
-
-    store, computed, memory = _state(job)
-    rows = slab_rows(store, slab, computed, memory, lambda amount: None)
-    name = str(get_worker().name)
-    store.write_slab(slab, rows, worker=int(name) if name.isdecimal() else zlib.crc32(name.encode()))
-    return store.layout.rows_of_slab(slab)
-
-
-@lru_cache(maxsize=1)  # one harvest at a time holds memory in a worker
-def _state(job: Job) -> tuple[Store, Activations, dict[str, torch.Tensor]]:
-    """Model and store, loaded once a worker and kept between its slabs."""
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
-    store = Store.open(job.place)
-    recorded = store.config["model"]
-    model = load_model(job.model, dtype=recorded["dtype"], device=job.device)
-    _require_the_same(store, model)
-    opened = ExitStack()  # never closed: the hooks stay as long as the worker
-    computed = opened.enter_context(activations(model, job.sites, store.config["batch_size"]))
-    return store, computed, buffers(store, computed)
-
-
-def _require_the_same(store: Store, model: LanguageModel) -> None:
-    host = os.uname().nodename
-    if model.fingerprint() != store.config["model"]["fingerprint"]:
-        raise Mismatch(f"The worker on {host} loaded other weights for {model.name!r} than this harvest began with.")
-    here = numeric_versions()
-    if unlike := [name for name, version in store.config["versions"].items() if here[name] != version]:
-        told = ", ".join(f"{name} {here[name]} instead of {store.config['versions'][name]}" for name in unlike)
-        raise Mismatch(f"The worker on {host} has {told}; rows could differ in their last bits. Install the same.")
-
-
-@contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
-
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=10, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise Failure(
-                f"There is no Dask scheduler at {scheduler}: {error}. Start it, or use --workers N."
-            ) from None
-        with client:
-            if not client.scheduler_info()["workers"]:
-                raise Failure(
-                    f"The Dask scheduler at {scheduler} has no workers. Start some: `dask worker {scheduler}`."
-                )
-            yield client
-        return
-    settings = {"distributed.scheduler.allowed-failures": DEATHS, "distributed.worker.daemon": True}
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,  # a task uses torch's threads
-            processes=True,
-            memory_limit=0,  # a slab is memory that is asked for; the kernel is the judge
-            dashboard_address=None,
-            silence_logs=50,  # CRITICAL: a worker that dies is replaced, and that is all there is to say
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    @property
+    def is_local(self) -> bool:
+        return self.threads is not None
 
 
 def threads_each(workers: int) -> int:
     """Torch threads of each of `workers` processes on this machine."""
     return max((os.cpu_count() or 1) // workers, 1)
+
+
+def fill_with_workers(
+    job: Job, slabs: Sequence[int], advance: Advance, *, scheduler: str | None, workers: int | None
+) -> None:
+    """Have all slabs computed and committed by the workers of `scheduler`, or by `workers` new processes here."""
+    store = Store.open(job.place)
+    opened = _workers_here(workers or 1) if scheduler is None else _workers_of(scheduler)
+    try:
+        with _quiet_dask(), opened as client:
+            _Run(client, job, store, advance).fill(slabs)
+    finally:
+        store.objects.clear_litter()  # of workers that died in the middle of a file
+
+
+class _Run:
+    """The slabs that workers are at, each under a key that is used once."""
+
+    def __init__(self, client: Any, job: Job, store: Store, advance: Advance) -> None:
+        self._client, self._job, self._store, self._advance = client, job, store, advance
+        self._payload = pickle.dumps(job)
+        # A future is kept until it ends and no longer: Dask computes again what a held one stands for when the worker
+        # that had finished it dies.
+        self._pending: dict[str, tuple[int, Any]] = {}
+        self._ended: SimpleQueue[str] = SimpleQueue()
+        self._died: Counter[int] = Counter()
+
+    def fill(self, slabs: Sequence[int]) -> None:
+        self._submit(slabs)
+        while self._pending:
+            slab, future = self._pending.pop(self._next())
+            if self._is_done(slab, future):
+                self._died.clear()
+                self._advance(self._store.layout.rows_of_slab(slab))
+            else:
+                self._submit([slab])
+
+    def _submit(self, slabs: Sequence[int]) -> None:
+        keys = [f"slab-{self._job.run}-{slab}-{self._died[slab]}" for slab in slabs]
+        futures = self._client.map(_task(), slabs, payload=self._payload, pure=False, key=keys)
+        for key, slab, future in zip(keys, slabs, futures, strict=True):
+            self._pending[key] = (slab, future)
+            future.add_done_callback(lambda ended: self._ended.put(ended.key))
+
+    def _next(self) -> str:
+        """Key of the next future that ends."""
+        seen = time.monotonic()
+        while True:
+            try:
+                return self._ended.get(timeout=LOOK_S)
+            except Empty:
+                pass
+            if self._client.scheduler_info()["workers"]:
+                seen = time.monotonic()
+            elif not self._job.is_local:
+                self._advance(0, "waiting for a worker")
+            elif time.monotonic() - seen > START_S:
+                raise Failure("The worker processes end as soon as they are started. Harvest without --workers.")
+
+    def _is_done(self, slab: int, future: Any) -> bool:
+        """False where the worker died; raises what it raised."""
+        from distributed import KilledWorker
+
+        if future.status == "finished":
+            return True
+        if future.status != "error":
+            raise Failure(
+                "The Dask scheduler was stopped or restarted. Slabs that are written stay; "
+                "run the same command again when it is back."
+            )
+        error = future.exception()
+        if isinstance(error, ModuleNotFoundError):
+            raise Missing(str(error))
+        if not isinstance(error, KilledWorker):
+            raise error
+        self._died[slab] += 1
+        if self._died[slab] > DEATHS:
+            raise Failure(
+                f"{self._died[slab]} workers died at slab {slab}, one after the other. They probably have too little "
+                "memory for the model and two slabs: use fewer --workers. The same command continues."
+            )
+        return False
+
+
+def _task() -> Callable[..., None]:
+    """What Dask runs. It travels by value, so that a worker without actpipe can say so, and a scheduler needs none."""
+
+    def compute(slab: int, payload: bytes) -> None:
+        import pickle
+        import socket
+
+        try:
+            from actpipe.harvest.workers import harvest_slab
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                f"The worker on {socket.gethostname()} cannot import actpipe ({error}). "
+                "Install the same actpipe there as here."
+            ) from None
+        harvest_slab(slab, pickle.loads(payload))
+
+    return compute
+
+
+def harvest_slab(slab: int, job: Job) -> None:
+    """Runs in a worker, in any of its threads: compute, write and commit one slab."""
+    with _places, ExitStack() as lent:
+        with _model:
+            mine = _ready(job)
+            memory = mine.memory.pop()
+            lent.callback(mine.memory.append, memory)
+            rows = slab_rows(mine.store, slab, mine.computed, memory, lambda amount: None)
+        _require_the_store(job, mine.store)
+        mine.store.write_slab(slab, rows, worker=_worker())
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Model and store, loaded once a worker and kept between its slabs."""
+
+    store: Store
+    computed: Activations
+    hooked: ExitStack  # the model has its hooks for as long as this is held
+    memory: list[dict[str, torch.Tensor]]  # one for each slab that is worked at
+
+
+def _ready(job: Job) -> _Loaded:
+    if job.run not in _loaded:
+        _loaded.clear()
+        try:
+            _loaded[job.run] = _load(job)
+        except ActpipeError as error:
+            if job.is_local:
+                raise
+            raise type(error)(f"The worker on {_host()} cannot harvest. {error}") from None
+    return _loaded[job.run]
+
+
+def _load(job: Job) -> _Loaded:
+    _require_the_versions(job)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    store = Store.open(job.place)
+    _require_the_store(job, store)
+    recorded = store.config["model"]
+    model = load_model(job.model, dtype=recorded["dtype"], device=_device(job))
+    if model.fingerprint() != recorded["fingerprint"]:
+        raise Mismatch(f"It loaded other weights for {job.model!r} than the store was begun with. Copy them there.")
+    hooked = ExitStack()
+    computed = hooked.enter_context(activations(model, job.sites, store.config["batch_size"]))
+    return _Loaded(store, computed, hooked, [buffers(store, computed) for _ in range(SLABS_AT_ONCE)])
+
+
+def _require_the_versions(job: Job) -> None:
+    here = _versions()
+    unlike = [name for name, version in job.versions if here.get(name) != version]
+    if unlike:
+        told = ", ".join(f"{name} {here.get(name)} instead of {dict(job.versions)[name]}" for name in unlike)
+        raise Mismatch(f"It has {told}, and rows could differ in their last bits. Install the same there.")
+
+
+def _require_the_store(job: Job, store: Store) -> None:
+    """Raise unless what lies at the place now is what this job fills: a worker may outlive its harvest."""
+    now = Store.open(job.place)
+    if (now.fingerprint, now.layout) != (job.fingerprint, store.layout):
+        raise Mismatch(f"Another store lies at {job.place}. Do all machines see the same one?")
+
+
+def _versions() -> dict[str, str]:
+    return {"actpipe": __version__, **numeric_versions()}
+
+
+def _worker() -> int:
+    """Number of this worker: ours are named 0, 1, …; a name that somebody else gave becomes a number."""
+    from distributed import get_worker
+
+    name = str(get_worker().name)
+    return int(name) if name.isdecimal() else zlib.crc32(name.encode())
+
+
+def _device(job: Job) -> str:
+    """Our own workers take the GPUs of this machine in turn, unless one was named."""
+    if job.is_local and job.device == "cuda":
+        return f"cuda:{_worker() % torch.cuda.device_count()}"
+    return job.device
+
+
+def _host() -> str:
+    return os.uname().nodename
+
+
+@contextmanager
+def _workers_of(scheduler: str) -> Iterator[Any]:
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise Failure(f"There is no Dask scheduler at {scheduler}: {error}. Start it, or use --workers N.") from None
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise Failure(f"The Dask scheduler at {scheduler} has no workers. Start some: `dask worker {scheduler}`.")
+        yield client
+
+
+@contextmanager
+def _workers_here(workers: int) -> Iterator[Any]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,  # we count
+        "distributed.deploy.lost-worker-timeout": "1 day",  # a worker that takes long to come back still does
+    }
+    with dask.config.set(settings), ExitStack() as opened:
+        with _without_interrupts():
+            cluster = LocalCluster(
+                n_workers=0,
+                threads_per_worker=SLABS_AT_ONCE,  # each uses torch's threads
+                processes=True,
+                memory_limit=0,  # a slab is memory that is asked for; the kernel is the judge
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        opened.enter_context(cluster)
+        opened.callback(cluster.sync, _end, cluster)
+        client = opened.enter_context(Client(cluster, set_as_default=False))
+        cluster.scale(workers)
+        with suppress(TimeoutError):
+            client.wait_for_workers(workers, timeout=START_S)
+        yield client
+
+
+async def _end(cluster: Any) -> None:
+    """End the worker processes without waiting for their slabs: at any moment they may."""
+    await asyncio.gather(*(each.close(timeout=END_S) for each in cluster.workers.values()), return_exceptions=True)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Threads and processes that are started inside never see Ctrl-C, which a terminal sends to all of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Workers that die are replaced, and what ends a harvest is raised: there is nothing for Dask to say."""
+    import distributed  # noqa: F401  (gives the loggers their handlers)
+
+    handlers = logging.getLogger("distributed").handlers
+    before = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, before, strict=True):
+            handler.setLevel(level)
