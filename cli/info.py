@@ -46,7 +46,7 @@ def _shown(described: dict[str, Any]) -> list[str]:
         from .store_lines import store_lines
 
         return store_lines(described)
-    return _model_lines(described) if "model" in described else _lines(described)
+    return _model_lines(described) if "default_hooks" in described else _lines(described)
 
 
 def _describe(subject: str, progress: Progress) -> dict[str, Any]:

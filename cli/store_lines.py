@@ -15,12 +15,20 @@ FLOAT16 = 65504
 
 def store_lines(store: dict[str, Any]) -> list[str]:
     """Of what `actpipe info STORE --json` prints."""
+    of_all = _in_all(list(store["advice"].values()))
     lines = [*_overview(store)]
+    for sentence in of_all:
+        lines += textwrap.wrap(f"advice: {sentence}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     for hook, health in store["health"].items():
         lines += ["", f"{hook}, {health['width']} wide", *_hook(health)]
         for sentence in store["advice"][hook]:
-            lines += _labelled("advice", sentence)
+            lines += [] if sentence in of_all else _labelled("advice", sentence)
     return lines
+
+
+def _in_all(advice: list[list[str]]) -> list[str]:
+    """Sentences about the text, which every hook shares."""
+    return [each for each in advice[0] if all(each in sentences for sentences in advice)]
 
 
 def _overview(store: dict[str, Any]) -> Iterator[str]:
@@ -64,12 +72,16 @@ def _labelled(label: str, text: str) -> list[str]:
     )
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def _norms(norms: dict[str, Any]) -> str:
-    q = norms["quantiles"]
-    others = f"; rows that do not count: mean {norms['others_mean']:.3g}" if norms["others"] else ""
+    q = {share: _number(norm) for share, norm in norms["quantiles"].items()}
+    others = f"; rows that do not count: mean {_number(norms['others_mean'])}" if norms["others"] else ""
     return (
-        f"median {q['0.5']:.3g}, mean {norms['mean']:.3g}, 98 % from {q['0.01']:.3g} to {q['0.99']:.3g}, "
-        f"longest {norms['longest']:.3g}{others}"
+        f"median {q['0.5']}, mean {_number(norms['mean'])}, 98 % from {q['0.01']} to {q['0.99']}, "
+        f"longest {_number(norms['longest'])}{others}"
     )
 
 
@@ -91,23 +103,23 @@ def _values(found: list[dict[str, Any]]) -> str:
     for each in found:
         firsts.setdefault((each["place"]["token"], each["channel"]), each)
     return "; ".join(
-        f"{each['value']:.4g} in channel {each['channel']} at {_place(each['place'])}"
+        f"{_number(each['value'])} in channel {each['channel']} at {_place(each['place'])}"
         for each in [*firsts.values()][:SHOWN_VALUES]
     )
 
 
 def _place(place: dict[str, Any]) -> str:
-    token = repr(place["text"]) if place.get("text") is not None else f"token {place['token']}"
+    token = repr(place["text"]).replace(" ", "␣") if place.get("text") is not None else f"token {place['token']}"
     return f"{token} (position {place['position']}, document {place['document']})"
 
 
 def _sinks(sinks: dict[str, Any]) -> str:
     if not sinks["rows"]:
-        return f"no row that counts is longer than {sinks['threshold']:.3g}, ten times the median"
+        return f"no row that counts is longer than {_number(sinks['threshold'])}, ten times the median"
     places = ", ".join(_place(each["place"]) for each in sinks["longest"][:SHOWN_VALUES])
-    at = f" positions {', '.join(map(str, sinks['positions'][:8]))};" if sinks["positions"] else ""
+    at = f" most at position {', '.join(map(str, sinks['positions'][:8]))};" if sinks["positions"] else ""
     return (
-        f"{readable_count(sinks['rows'])} rows that count are longer than {sinks['threshold']:.3g}, ten times the "
+        f"{readable_count(sinks['rows'])} rows that count are longer than {_number(sinks['threshold'])}, ten times the "
         f"median, with {sinks['energy']:.1%} of Σ‖x‖²;{at} the longest: {places}"
     )
 
@@ -117,4 +129,4 @@ def _types(health: dict[str, Any]) -> str:
     largest = max((abs(each["value"]) for each in health["largest"]), default=None)
     if largest is None:
         return lost
-    return f"float16 reaches {FLOAT16 / max(largest, 1e-30):.3g} times the largest value; {lost}"
+    return f"float16 reaches {_number(FLOAT16 / max(largest, 1e-30))} times the largest value; {lost}"

@@ -105,7 +105,7 @@ class Spread:
     directions: int
     """principal components that hold 90 % of the variance; too few where `rows` is not far above the width"""
     int8_loss: float
-    """share of the variance that rounding to int8 would lose, with a scale a channel and one a row"""
+    """share of the variance of ordinary rows that int8 would lose, with a scale a channel and one a row"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def examine(store: Store, hook: str) -> Health:
         root_mean_square=float(np.sqrt(statistics.mean_square)),
         constant_channels=int((statistics.variance == 0).sum()) if statistics.count else 0,
         channels=_channels(statistics) if spread > 0 else (),
-        spread=_spread(store, hook, counted, statistics) if spread > 0 else None,
+        spread=_spread(store, hook, counted) if spread > 0 else None,
         norms=_norms(record) if record is not None and record.rows[COUNTED] else None,
         sinks=_sinks(store, record) if record is not None and record.rows[COUNTED] else None,
         largest=_largest(store, record) if record is not None else (),
@@ -250,7 +250,7 @@ def _place(store: Store, row: int) -> RowPlace:
     )
 
 
-def _spread(store: Store, hook: str, counted: NDArray[np.int64], statistics: Statistics) -> Spread | None:
+def _spread(store: Store, hook: str, counted: NDArray[np.int64]) -> Spread | None:
     width = store.hooks[hook]
     wanted = SAMPLED_ROWS if width <= SAMPLED_WIDE_ROWS else SAMPLED_WIDE_ROWS
     numbers = _sampled(counted, store.layout.hooks[hook].chunk_rows, wanted)
@@ -267,7 +267,7 @@ def _spread(store: Store, hook: str, counted: NDArray[np.int64], statistics: Sta
         rows=len(numbers),
         participation=_participation(eigenvalues, len(numbers), width),
         directions=int(np.searchsorted(held, SHARE_OF_VARIANCE)) + 1,
-        int8_loss=_int8_loss(x, statistics),
+        int8_loss=_int8_loss(x),
     )
 
 
@@ -297,9 +297,11 @@ def _participation(eigenvalues: NDArray[np.float64], rows: int, width: int) -> f
     return min(squared_trace / max(squares - squared_trace / rows, squares / rows), width)
 
 
-def _int8_loss(x: torch.Tensor, statistics: Statistics) -> float:
-    channel = torch.from_numpy(np.sqrt(statistics.variance + statistics.mean**2)).float().clamp(min=1e-30)
-    scaled = x / channel
+def _int8_loss(x: torch.Tensor) -> float:
+    norms = x.norm(dim=1)
+    ordinary = x[norms <= SINK_RATIO * norms.median()]
+    channel = (ordinary.abs().mean(dim=0) ** (2 / 3)).clamp(min=1e-30)
+    scaled = ordinary / channel
     step = scaled.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
-    lost = ((torch.round(scaled / step) * step - scaled) * channel).double().square().sum(dim=1).mean()
-    return float(lost) / float(statistics.variance.sum())
+    lost = ((torch.round(scaled / step) * step - scaled) * channel).square().sum()
+    return float(lost / (ordinary - ordinary.mean(dim=0)).square().sum().clamp(min=1e-30))
