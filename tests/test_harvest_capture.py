@@ -20,7 +20,7 @@ from actpipe.harvest.sites import Site, all_sites, by_kind, default_hooks, find_
 DECODERS = ("llama", "gpt2", "neox")
 FAMILIES = (*DECODERS, "bert", "t5", "t5-gated")
 KINDS = {"bert": "encoder", "t5": "encoder-decoder", "t5-gated": "encoder-decoder"}
-# What the issue of a hook is usually about, in the vocabulary of TransformerLens.
+# What people hook most, in the vocabulary of TransformerLens.
 RESIDUAL = ("hook_resid_pre", "hook_resid_post")
 MLP = ("mlp.hook_in", "hook_mlp_out", "mlp.hook_post")
 ATTENTION = ("hook_attn_out", "attn.hook_z")
