@@ -7,6 +7,7 @@ among Blosc's threads, whose order would decide the bytes.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +34,10 @@ class Blosc(Codec):
     def decode(self, stored: Bytes, out: NDArray[Any]) -> None:
         from numcodecs import blosc
 
+        # numcodecs does not tell Blosc how long a frame is, and Blosc would read on.
+        said = struct.unpack_from("<4xI4xI", stored) if len(stored) >= HEADER_BYTES else None
+        if said != (out.nbytes, len(stored)):
+            raise ValueError("not a frame of this length")
         try:
             blosc.decompress(stored, out)
         except RuntimeError as error:

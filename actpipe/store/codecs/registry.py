@@ -55,7 +55,7 @@ def register(codec: Codec) -> None:
 
 def get_codec(name: str) -> Codec:
     if name not in _registered:
-        raise Misuse(f"There is no codec {name!r}; choose one of {', '.join(_registered)}.")
+        raise Misuse(f"There is no codec {name!r}; choose one of {', '.join(codec_names())}.")
     return _registered[name]
 
 
