@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from actpipe.errors import Misuse
 from actpipe.places import STORE, Place
 
-StoreDtype = Literal["bfloat16", "float16", "float32"]
+StoreDtype = Literal["bfloat16", "float16", "float32", "int8"]
 Packing = Literal["auto", "stream", "documents"]
 ModelDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -39,7 +39,8 @@ class HarvestConfig:
     separator: Annotated[str, "Token that closes every document: auto (the tokenizer's), none, or its text."] = "auto"
     sink_positions: Annotated[int, "Leading positions of a sequence that never count: attention sinks."] = 1
     batch_size: Annotated[int | None, "Sequences in one forward pass. Default: the fastest of a short trial."] = None
-    dtype: Annotated[StoreDtype, "Number type on disk."] = "bfloat16"
+    dtype: Annotated[StoreDtype, "Number type on disk; int8 has a scale for each row and channel."] = "bfloat16"
+    codec: Annotated[str, "Lossless compression on disk; `actpipe info --codecs` lists them."] = "none"
     model_dtype: Annotated[ModelDtype, "Number type of the forward pass; auto: bfloat16 where it is fast."] = "auto"
     device: Annotated[str | None, "Where the model runs, such as cpu or cuda:1. Default: a GPU if there is one."] = None
     workers: Annotated[int | None, "Processes on this machine that share the slabs, under Dask."] = None
@@ -49,13 +50,10 @@ class HarvestConfig:
     overwrite: Annotated[bool, "Remove the store at --out first."] = False
 
     def __post_init__(self) -> None:
-        if self.context < 2:
-            raise Misuse(f"A context of {self.context} leaves no room for text beside its first token; use 2 or more.")
-        for name, value in (("tokens", self.tokens), ("batch-size", self.batch_size), ("workers", self.workers)):
+        whole = ("tokens", "context", "batch_size", "workers")
+        for name, value in ((name.replace("_", "-"), getattr(self, name)) for name in whole):
             if value is not None and value < 1:
                 raise Misuse(f"--{name} must be at least 1, not {value}.")
-        if not 0 <= self.sink_positions < self.context:
-            raise Misuse(f"--sink-positions must be from 0 to {self.context - 1}, not {self.sink_positions}.")
         if self.workers is not None and self.scheduler is not None:
             raise Misuse("--workers starts processes here and --scheduler names workers elsewhere; give one of them.")
 

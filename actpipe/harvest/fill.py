@@ -41,5 +41,5 @@ def slab_rows(
 def buffers(store: Store, activations: Activations) -> dict[str, Tensor]:
     """Memory for one slab: in the type on disk where the model may round to it, else in the model's own."""
     rows = min(store.layout.slab_rows, store.rows)
-    dtype = TORCH.get(store.dtype, activations.dtype)
+    dtype = activations.dtype if store.dtype == "int8" else TORCH[store.dtype]
     return {hook: torch.empty(rows, width, dtype=dtype) for hook, width in store.hooks.items()}

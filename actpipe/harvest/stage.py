@@ -16,7 +16,7 @@ from typing import Any
 from actpipe.corpora import Corpus, open_corpus
 from actpipe.corpora.packing import PackingPolicy, pack, policy_for
 from actpipe.corpora.spool import Spool
-from actpipe.errors import Damaged, Misuse
+from actpipe.errors import Damaged, Mismatch, Misuse
 from actpipe.harvest.activations import activations
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.fill import fill
@@ -29,6 +29,8 @@ from actpipe.harvest.workers import Job, fill_with_workers, threads_each
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count
 from actpipe.store import Store, create_store
+from actpipe.store.codecs import get_codec
+from actpipe.store.encoding import channel_scales
 from actpipe.store.layout import SMALLEST_CHUNK_BYTES
 from actpipe.store.objects import objects_at
 
@@ -93,6 +95,7 @@ def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
 
 
 def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
+    get_codec(config.codec)  # refuses an unknown one
     corpus = open_corpus(
         config.dataset,
         text_field=config.text_field,
@@ -148,6 +151,9 @@ def _continued(config: HarvestConfig, parts: _Parts) -> Store | None:
     # Found by trial when the store was begun; on another machine the trial might end differently.
     batch_size = config.batch_size or store.config.get("batch_size")
     store.require_config(_asked(config, parts, batch_size))
+    codec = next(iter(store.layout.hooks.values())).codec
+    if codec != config.codec:  # no part of the configuration, because it changes no value
+        raise Mismatch(f"{place} is compressed by {codec!r}; give --codec {codec}, or --out another place.")
     return store
 
 
@@ -180,11 +186,20 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress, *, text_onl
             mask=spool.mask,
             hooks={site.hook: site.width for site in parts.sites},
             dtype=config.dtype,
+            codec=config.codec,
+            channel_scales=_scales(config, probed),
             config=_asked(config, parts, probed.batch_size),
             max_slab_bytes=min(max(made.bytes // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
             # A model computes whole sequences: cut ones would be computed once for each piece.
             min_chunk_bytes=config.context * widest * 4 if text_only else SMALLEST_CHUNK_BYTES,
         )
+
+
+def _scales(config: HarvestConfig, probed: Probe) -> dict[str, Any] | None:
+    """For int8, from the sample."""
+    if config.dtype != "int8":
+        return None
+    return {hook: channel_scales(rows) for hook, rows in probed.sample.items()}
 
 
 def _spool(spool: Spool, sequences: int, config: HarvestConfig, parts: _Parts, progress: Progress) -> None:
