@@ -5,7 +5,6 @@ import torch
 from actpipe import open_store
 from actpipe.errors import Missing, Misuse
 from actpipe.store import Store
-from actpipe.store.splits import held_out_documents
 from tests.small_store import HOOK, HOOKS, empty_store, filled_store, slab_of, values
 
 
@@ -101,21 +100,3 @@ def test_held_out_rows_are_whole_documents_and_count(store):
     documents = set(store.doc[held].tolist())
     assert 0 < len(documents) < 9
     assert np.array_equal(held, np.isin(store.doc, list(documents)) & store.mask)
-
-
-def test_held_out_share_is_kept_and_each_document_keeps_its_side():
-    few, many = np.arange(10_000), np.arange(20_000)
-    held = held_out_documents(many, 0.05)
-    assert 900 < len(held) < 1100
-    assert np.array_equal(held_out_documents(few, 0.05), held[held < 10_000])
-    assert np.isin(held, held_out_documents(many, 0.1)).all()
-
-
-def test_few_documents_still_give_two_sides():
-    for n in range(2, 30):
-        assert 0 < len(held_out_documents(np.arange(n), 0.01)) < n
-        assert 0 < len(held_out_documents(np.arange(n), 0.99)) < n
-    with pytest.raises(Misuse, match="one document"):
-        held_out_documents(np.array([3]), 0.05)
-    with pytest.raises(Misuse, match="between 0 and 1"):
-        held_out_documents(np.arange(5), 1.0)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .dtypes import TORCH, convert, words
+from .dtypes import TORCH, words
 from .encoding import decode_rows, empty_rows
 from .layout import StoreLayout
 from .lending import Lender
@@ -46,7 +46,7 @@ class Pool:
         self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
         # The reader thread writes into these; made inside a caller's inference mode, torch would refuse it.
         self._staging = empty_rows(max(STAGING_BYTES // each.chunk_bytes, 1) * each.chunk_rows, each)
-        self._piece, self._decoded = empty_rows(PIECE_ROWS, each), torch.empty(PIECE_ROWS, each.width)
+        self._piece = empty_rows(PIECE_ROWS, each)
         self._raw, self._staged = _rows_as_items(self._piece), _rows_as_items(self._staging)
         waiting = order.pool_rows + 4 * math.isqrt(order.pool_rows) + Sorter.slack(order) + 3 * self.block_rows
         slots = min(order.n_rows, waiting)
@@ -78,17 +78,13 @@ class Pool:
 
     def take(self, slots: Integers, out: torch.Tensor) -> None:
         """Copy slots into `out` [n, width], decoded; piece by piece, so that the raw rows stay in the cache."""
-        if TORCH.get(self._each.dtype) == out.dtype:
+        if TORCH[self._each.dtype] == out.dtype:
             self._items.take(slots, out=_rows_as_items(out), mode="clip")
             return
         for start in range(0, len(slots), PIECE_ROWS):
             piece = slots[start : start + PIECE_ROWS]
             self._items.take(piece, out=self._raw[: len(piece)], mode="clip")
-            raw, part = self._piece[: len(piece)], out[start : start + len(piece)]
-            if out.dtype == torch.float32:
-                decode_rows(raw, self._each, part)
-            else:
-                convert(decode_rows(raw, self._each, self._decoded[: len(piece)]), part)
+            decode_rows(self._piece[: len(piece)], self._each, out[start : start + len(piece)])
 
 
 def _rows_as_items(rows: torch.Tensor) -> NDArray[Any]:
@@ -109,6 +105,8 @@ def batches(
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Batch]:
     """Batches from number `start` on; the last, short one is delivered only when `epochs` ends the stream."""
+    if order.n_rows == 0:
+        return
     epoch, skip = divmod(start * batch_size, order.n_rows)
     lender = Lender((batch_size, layout.hooks[hook].width), dtype)
     x, rows, filled = lender.lend(), torch.empty(batch_size, dtype=torch.int64), 0

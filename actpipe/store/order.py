@@ -24,10 +24,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.errors import Misuse
+
 from .hashing import salt, salted
 
 Integers = NDArray[np.int64]
-_RUNS, _DELAYS = 1, 2  # families of hashes
+_RUNS, _DELAYS, _PARTS = 1, 2, 3  # families of hashes
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,16 @@ class Order:
     @property
     def n_rows(self) -> int:
         return self.selected.n_rows
+
+    def part(self, index: int, of: int) -> Order:
+        """The order of one of several readers: its share of the runs, through its share of the pool."""
+        if not 0 <= index < of:
+            raise Misuse(f"Part {index} of {of} does not exist; the parts are 0 to {of - 1}.")
+        if of == 1:
+            return self
+        runs = np.flatnonzero(self.selected.counts)
+        mine = runs[np.argsort(salted(runs, salt(self.seed, of, _PARTS)), kind="stable")[index::of]]
+        return Order(selected=self.selected.only(mine), pool_rows=max(self.pool_rows // of, 1), seed=self.seed)
 
     @property
     def lead(self) -> int:
@@ -162,6 +174,14 @@ class Order:
         delays >>= np.uint64(32)
         arrivals = np.maximum(np.arange(position, position + len(rows)) - self.lead, 0)
         return (arrivals << self.fraction) + delays.astype(np.int64)
+
+
+def deliveries(order: Order, *, epoch: int, block_rows: int = 2**14) -> Iterator[Integers]:
+    """All rows of an epoch in their order, in pieces, without reading anything."""
+    sorter = Sorter(order)
+    for block in order.blocks(epoch, block_rows=block_rows):
+        sorter.push(block.keys, block.rows, block.rows)
+        yield sorter.pop(block.safe)[1]
 
 
 class Sorter:

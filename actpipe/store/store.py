@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,13 +23,17 @@ from .encoding import decode_rows, empty_rows
 from .layout import StoreLayout
 from .metadata import differences, layout_of, read_channel_scales, read_root, read_text
 from .objects import Objects, objects_at
-from .order import Order, Selection
+from .order import Order, Selection, deliveries
+from .quality import ShuffleQuality, shuffle_quality
 from .reading import read_rows
 from .shard_file import open_shard
 from .shard_index import BadShard
 from .shards import Shards, damage, write_shards
-from .splits import held_out_rows
+from .splits import Documents, Text, documents, held_out_documents, opening
 from .statistics import Statistics, merge, slab_statistics
+
+if TYPE_CHECKING:
+    from .views import BatchDataset
 
 
 class Store:
@@ -276,32 +280,60 @@ class Store:
         start: int = 0,
         epochs: int | None = None,
         dtype: torch.dtype = torch.float32,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[_batches.Batch]:
         """Shuffled batches of the selected rows (default: the mask), each row once an epoch, from batch `start` on.
 
         The order is a function of seed, selection, pool size and the slabs committed now. The last batch of an epoch is
         filled up from the next one; with `epochs` the stream ends, with a short batch if need be. `dtype` bfloat16 or
-        float16 halves what goes to a GPU.
+        float16 halves what goes to a GPU. `part` (i, n) is for reader i of n, which together deliver each row once.
         """
         self._require(hook)
         if dtype_name(dtype) == "int8":
             raise Misuse("Batches have no scales: ask for them in float32, bfloat16 or float16, not int8.")
-        each = self.layout.hooks[hook]
         if batch_size < 1 or (pool_rows is not None and pool_rows < 1) or start < 0:
             raise Misuse(
                 f"batch_size {batch_size} and pool_rows {pool_rows} must be at least 1, start {start} at least 0."
             )
-        order = Order(
-            selected=Selection.of(self._selected(select), each.chunk_rows),
-            pool_rows=pool_rows or _batches.default_pool_rows(each.row_bytes),
-            seed=seed,
-        )
-        if order.n_rows == 0:
-            raise Misuse(f"No row of {self.place} is selected and committed; run `actpipe harvest` to its end.")
+        order = self._order(hook, seed=seed, select=select, pool_rows=pool_rows).part(*part)
         chunks = Shards(self.objects, self.layout)
         return _batches.batches(
             chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs, dtype=dtype
         )
+
+    def torch_dataset(
+        self, hook: str, *, batch_size: int, seed: int, epochs: int | None = 1, **options: Any
+    ) -> BatchDataset:
+        """An iterable data set of `batches`, for torch's `DataLoader(…, batch_size=None)` with any number of workers.
+
+        Each worker delivers its part of the rows, so each may end an epoch with a short batch, and the order depends on
+        their number. `options` are further ones of `batches`.
+        """
+        from .views import BatchDataset
+
+        return BatchDataset(self, hook, {"batch_size": batch_size, "seed": seed, "epochs": epochs, **options})
+
+    def dask_array(self, hook: str) -> Any:
+        """float32 [rows, width] as a dask array, a chunk a slab; Missing where a slab is not there yet."""
+        from .views import dask_array
+
+        self._require(hook)
+        self._require_committed(0, self.rows)
+        return dask_array(self, hook)
+
+    def shuffle_quality(
+        self,
+        hook: str,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        select: NDArray[np.bool_] | None = None,
+        pool_rows: int | None = None,
+    ) -> ShuffleQuality:
+        """How well `batches` with these options are shuffled; reads no activation."""
+        self._require(hook)
+        order = self._order(hook, seed=seed, select=select, pool_rows=pool_rows)
+        return shuffle_quality(deliveries(order, epoch=0), self.doc.reshape(-1), batch_size)
 
     def statistics(self, hook: str) -> Statistics:
         """Over the masked rows of the committed slabs."""
@@ -309,8 +341,31 @@ class Store:
         return merge(((self._count(slab), self._moments(hook, slab)) for slab in self.committed), self.hooks[hook])
 
     def held_out(self, share: float = 0.05) -> NDArray[np.bool_]:
-        """[sequences, context]: masked rows of held-out documents. Train on `store.mask & ~store.held_out()`."""
-        return held_out_rows(self.doc, self.mask, share)
+        """[sequences, context]: rows that count, of held-out documents. Train on `store.mask & ~store.held_out()`.
+
+        A function of the documents' texts: those with the same text are on the same side.
+        """
+        chosen = held_out_documents(self._documents, share)
+        return np.concatenate([np.isin(text.doc, chosen) & text.mask for text in self._texts()])
+
+    @cached_property
+    def _documents(self) -> Documents:
+        return documents(self._texts(), opened=opening(self._texts()))
+
+    def _texts(self) -> Iterator[Text]:
+        for slab in range(self.n_slabs):
+            yield Text(*(self.text(name, *self.slab_range(slab)) for name in Text._fields))
+
+    def _order(self, hook: str, *, seed: int, select: NDArray[np.bool_] | None, pool_rows: int | None) -> Order:
+        each = self.layout.hooks[hook]
+        order = Order(
+            selected=Selection.of(self._selected(select), each.chunk_rows),
+            pool_rows=pool_rows or _batches.default_pool_rows(each.row_bytes),
+            seed=seed,
+        )
+        if order.n_rows == 0:
+            raise Misuse(f"No row of {self.place} is selected and committed; run `actpipe harvest` to its end.")
+        return order
 
     def _count(self, slab: int) -> int:
         start, stop = self.slab_range(slab)
