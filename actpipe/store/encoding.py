@@ -49,6 +49,17 @@ def decode_rows(rows: torch.Tensor, each: HookLayout, out: torch.Tensor) -> torc
     return _dequantise(rows, _channel_scales(each), out)
 
 
+def rounded_rows(rows: torch.Tensor, each: HookLayout) -> torch.Tensor:
+    """What a reader will find of rows [n, width]: in the stored data type, or float32 where that is int8.
+
+    NaN and infinity stay what they are, for whoever refuses them.
+    """
+    stored = encode_rows(rows, each)
+    if each.dtype != "int8":
+        return stored
+    return torch.where(torch.isfinite(rows), decode_rows(stored, each, torch.empty(rows.shape)), rows.float())
+
+
 def columns(stored: torch.Tensor, each: HookLayout) -> list[NDArray[Any]]:
     """The part [n, …] of each of a hook's arrays, contiguous: the memory of the rows itself, or for int8 copies."""
     whole = words(stored)
@@ -98,10 +109,9 @@ def error_of(rows: torch.Tensor, dtype: str, scales: Floats | None = None) -> fl
         chunk_rows=1,
         channel_scales=channel_scales(exact) if scales is None else scales,
     )
-    rounded = decode_rows(encode_rows(exact, each), each, torch.empty_like(exact))
     wide = exact.double()
     variance = float((wide - wide.mean(0)).square().sum())
-    error = float((wide - rounded.double()).square().sum())
+    error = float((wide - rounded_rows(exact, each).double()).square().sum())
     return error / variance if variance else error
 
 

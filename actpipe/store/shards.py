@@ -17,7 +17,7 @@ from actpipe.errors import Damaged
 
 from .checksums import crc32c
 from .codecs import get_codec
-from .encoding import columns, decode_rows, encode_rows, join_columns
+from .encoding import columns, encode_rows, join_columns
 from .layout import CHECKSUM_BYTES, ShardedArray, StoreLayout
 from .objects import Objects
 from .shard_file import ShardFile, open_shard
@@ -27,21 +27,6 @@ from .shard_index import BadShard, index_bytes
 READ_BYTES = 2 * 2**20
 CHUNKS_PER_CALL = 256  # two buffers each; one call takes 1024
 OPEN_READERS = 64
-
-
-def stored_chunks(layout: StoreLayout, hook: str, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Cut the rows of a slab [n, width] into inner chunks and round them as storing does; the last may be short.
-
-    In the stored data type, or float32 where that is int8. NaN and infinity stay what they are.
-    """
-    each = layout.hooks[hook]
-    for part in _chunks(layout, hook, rows):
-        stored = encode_rows(part, each)
-        if each.dtype != "int8":
-            yield stored
-        else:
-            values = decode_rows(stored, each, torch.empty(len(part), each.width))
-            yield torch.where(torch.isfinite(part), values, part.float())
 
 
 def write_shards(objects: Objects, layout: StoreLayout, hook: str, slab: int, rows: torch.Tensor) -> NDArray[Any]:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
 
-from .dtypes import TORCH, convert, largest, words
-from .encoding import empty_rows
+from .dtypes import convert, largest, words
+from .encoding import rounded_rows
 from .health_record import KEPT, SEARCHED_ROWS, HealthRecord, count_norms, first_kept
-from .layout import HookLayout, StoreLayout
+from .layout import StoreLayout
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -78,14 +78,8 @@ def _tiles(layout: StoreLayout, hook: str, rows: torch.Tensor) -> Iterator[tuple
     step = max(TILE_VALUES // each.width, 1)
     buffer = np.empty((min(step, len(rows)), each.width), np.float32)
     for start in range(0, len(rows), step):
-        tile = _stored(rows[start : start + step], each)
+        tile = rounded_rows(rows[start : start + step].to("cpu"), each)
         yield start, tile, _floats(tile, buffer[: len(tile)])
-
-
-def _stored(rows: torch.Tensor, each: HookLayout) -> torch.Tensor:
-    """As readers will see them."""
-    rows = rows.to("cpu")
-    return rows if rows.dtype == TORCH[each.dtype] else convert(rows, empty_rows(len(rows), each))
 
 
 def _floats(tile: torch.Tensor, out: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -190,7 +184,9 @@ def _largest_values(
 ) -> Floats:
     if not len(searched):
         return first_kept(np.zeros((0, 3)))
-    values = _stored(rows[torch.from_numpy(searched).to(rows.device)], layout.hooks[hook]).float().numpy()
+    values = (
+        rounded_rows(rows[torch.from_numpy(searched).to(rows.device)].to("cpu"), layout.hooks[hook]).float().numpy()
+    )
     # Every one of the KEPT largest values is in one of the KEPT rows that reach highest.
     reaching = np.sort(_highest(np.abs(values).max(axis=1), KEPT))
     values, numbers = values[reaching], first_row + searched[reaching]
