@@ -20,7 +20,6 @@ from .order import Block, Integers, Order, Sorter
 from .shards import Chunks
 
 BLOCK_BYTES = 16 * 2**20  # read ahead of the consumer, once in flight and once requested from the disk
-STAGING_BYTES = 512 * 2**10  # half of a core's cache: what was read is still there when it is put into its slots
 PIECE_ROWS = 256
 POOL_ROWS, POOL_BYTES = 2**20, 2 * 2**30
 
@@ -45,7 +44,7 @@ class Pool:
         self._each = each = layout.hooks[hook]
         self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
         # The reader thread writes into these; made inside a caller's inference mode, torch would refuse it.
-        self._staging = empty_rows(max(STAGING_BYTES // each.chunk_bytes, 1) * each.chunk_rows, each)
+        self._staging = empty_rows(max(chunks.bytes_per_call // each.chunk_bytes, 1) * each.chunk_rows, each)
         self._piece = empty_rows(PIECE_ROWS, each)
         self._raw, self._staged = _rows_as_items(self._piece), _rows_as_items(self._staging)
         waiting = order.pool_rows + 4 * math.isqrt(order.pool_rows) + Sorter.slack(order) + 3 * self.block_rows

@@ -74,6 +74,9 @@ def _write_shard(
 class Chunks(Protocol):
     """Where the rows of a hook come from, whole inner chunks at a time."""
 
+    bytes_per_call: int
+    """About as much is best asked for at once."""
+
     def read_runs(self, hook: str, runs: Sequence[int], out: torch.Tensor, following: Sequence[int] = ()) -> None:
         """Fill `out` [runs · chunk_rows, …], rows in their stored form, with the chunks of these numbers.
 
@@ -83,6 +86,8 @@ class Chunks(Protocol):
 
 class Shards:
     """The shards of a store, open for reading; safe to share between threads."""
+
+    bytes_per_call = 512 * 2**10  # half of a core's cache: what was read is still there when the pool takes it
 
     def __init__(self, objects: Objects, layout: StoreLayout) -> None:
         self._objects, self._layout = objects, layout
