@@ -140,7 +140,18 @@ def test_every_single_flipped_bit_of_a_shard_is_found(tmp_path):
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("array", [f"acts/{HOOK}", f"statistics/{HOOK}", "commit"])
+def test_damaged_health_record_is_named_and_a_missing_one_written_again(store):
+    record = store.path / "health" / HOOK / "c" / "2" / "0" / "0"
+    flip(record, 5)
+    (found,) = verify(store)["damaged"]
+    assert (found["slab"], found["hook"]) == (2, HOOK)
+    assert "health record cannot be read" in found["problem"]
+    record.unlink()
+    assert Store.open(store.path).recover() == [2]
+    assert repair(store)["complete"]
+
+
+@pytest.mark.parametrize("array", [f"acts/{HOOK}", f"statistics/{HOOK}", f"health/{HOOK}", "commit"])
 def test_metadata_that_other_readers_need_is_missed(store, array):
     (store.path / array / "zarr.json").unlink()
     result = verify(store)

@@ -48,7 +48,7 @@ def test_zarr_python_reads_the_same_values(tmp_path, dtype):
         assert np.array_equal(group[f"acts/{hook}"][...].astype(np.float32), values(hook).numpy())
     assert np.array_equal(group["tokens"][...], texts()["tokens"])
     assert group["commit"][:, 0].sum() == store.rows
-    assert {name for name, _ in group.members()} == {"tokens", "doc", "mask", "acts", "statistics", "commit"}
+    assert {name for name, _ in group.members()} == {"tokens", "doc", "mask", "acts", "statistics", "health", "commit"}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

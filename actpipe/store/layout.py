@@ -76,6 +76,7 @@ class StoreLayout:
     sequences: int
     slab_sequences: int
     hooks: Mapping[str, HookLayout]
+    version: int = 2
 
     @property
     def rows(self) -> int:
@@ -93,6 +94,10 @@ class StoreLayout:
     @property
     def dtype(self) -> str:
         return next(iter(self.hooks.values())).dtype
+
+    @property
+    def has_health(self) -> bool:
+        return self.version >= 2
 
     def slab_range(self, slab: int) -> tuple[int, int]:
         """First sequence of the slab, and the one after its last."""

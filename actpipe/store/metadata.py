@@ -16,6 +16,7 @@ from actpipe.errors import Damaged, Mismatch, Missing
 
 from .checksums import read_checked
 from .codecs import codec_names, get_codec
+from .health_record import record_width
 from .layout import HookLayout, StoreLayout
 from .objects import Objects
 
@@ -107,6 +108,7 @@ def layout_of(attribute: Mapping[str, Any]) -> StoreLayout:
         sequences=attribute["sequences"],
         slab_sequences=attribute["slab_sequences"],
         hooks={hook: HookLayout(**each) for hook, each in attribute["hooks"].items()},
+        version=attribute["version"],
     )
 
 
@@ -147,7 +149,7 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
         array = group.create_array(name, shape=shape, chunks=chunks, dtype=TEXT_DTYPES[name], filters=[], **packed)
         for start in range(0, layout.sequences, chunks[0]):
             array[start : start + chunks[0]] = text[start : start + chunks[0]]
-    acts, statistics = group.create_group("acts"), group.create_group("statistics")
+    acts, statistics, health = (group.create_group(name) for name in ("acts", "statistics", "health"))
     for hook, each in layout.hooks.items():
         _create_acts(acts, layout, hook)
         if each.channel_scales is not None:
@@ -160,6 +162,8 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
             channel[...] = each.channel_scales
         moments = (layout.n_slabs, 2, each.width)
         statistics.create_array(hook, shape=moments, chunks=(1, 2, each.width), dtype="float64", fill_value=0, **plain)
+        records = (layout.n_slabs, 2, record_width(layout.context))
+        health.create_array(hook, shape=records, chunks=(1, *records[1:]), dtype="float64", fill_value=0, **plain)
     group.create_array("commit", shape=(layout.n_slabs, 4), chunks=(1, 4), dtype="uint64", fill_value=0, **plain)
 
 

@@ -20,7 +20,8 @@ from .checksums import crc32c, read_checked, write_checked
 from .commit import committed_slabs, withdraw_commit, write_commit
 from .dtypes import dtype_name, value_dtype
 from .encoding import decode_rows, empty_rows
-from .layout import StoreLayout
+from .health_record import health_key, record_width
+from .layout import CHECKSUM_BYTES, StoreLayout
 from .metadata import differences, layout_of, read_channel_scales, read_root, read_text
 from .objects import Objects, objects_at
 from .order import Order, Selection, deliveries
@@ -28,9 +29,10 @@ from .quality import ShuffleQuality, shuffle_quality
 from .reading import read_rows
 from .shard_file import open_shard
 from .shard_index import BadShard
-from .shards import Shards, damage, write_shards
+from .shards import Chunks, Shards, damage, write_shards
+from .slab_summary import slab_summary
 from .splits import Documents, Text, documents, held_out_documents, opening
-from .statistics import Statistics, merge, slab_statistics
+from .statistics import Statistics, merge
 
 if TYPE_CHECKING:
     from .views import BatchDataset
@@ -180,14 +182,16 @@ class Store:
         """
         self._check_shapes(slab, rows)
         start, stop = self.slab_range(slab)
-        mask = self.text("mask", start, stop).reshape(-1)
+        mask, doc = (self.text(name, start, stop).reshape(-1) for name in ("mask", "doc"))
         with ThreadPoolExecutor(2) as pool:  # the processor sums while the disk writes
-            moments = {h: pool.submit(slab_statistics, self.layout, h, slab, rows[h], mask) for h in self.hooks}
+            passes = {h: pool.submit(slab_summary, self.layout, h, slab, rows[h], mask, doc) for h in self.hooks}
             shards = {h: pool.submit(write_shards, self.objects, self.layout, h, slab, rows[h]) for h in self.hooks}
-            statistics = {hook: each.result() for hook, each in moments.items()}
+            summaries = {hook: each.result() for hook, each in passes.items()}
             checksums = [each.result() for each in shards.values()]
-        for hook, values in statistics.items():
-            write_checked(self.objects, self.layout.statistics_key(hook, slab), values)
+        for hook, summary in summaries.items():
+            write_checked(self.objects, self.layout.statistics_key(hook, slab), summary.moments)
+            if self.layout.has_health:
+                write_checked(self.objects, health_key(hook, slab), summary.health.pack())
         write_commit(self.objects, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
         self._shards.forget()
 
@@ -196,7 +200,9 @@ class Store:
         for hook, width in self.hooks.items():
             for array in self.layout.arrays(hook):
                 yield array.shard_key(slab), self.layout.shard_bytes(array, hook, slab)
-            yield self.layout.statistics_key(hook, slab), 16 * width + 4
+            yield self.layout.statistics_key(hook, slab), 16 * width + CHECKSUM_BYTES
+            if self.layout.has_health:
+                yield health_key(hook, slab), 16 * record_width(self.context) + CHECKSUM_BYTES
 
     def _have_indexes(self, slab: int) -> bool:
         """Whether the shards whose size cannot be told are as long as their indexes say."""
@@ -236,10 +242,10 @@ class Store:
             name = str(dtype).removeprefix("torch.")
             raise Misuse(f"`out` must be a contiguous {name} tensor of shape {shape}.")
         if self.dtype != "int8":
-            read_rows(self._shards, self.layout, hook, start, out)
+            self._read(hook, start, out)
             return out
         stored = empty_rows(len(out), each)
-        read_rows(self._shards, self.layout, hook, start, stored)
+        self._read(hook, start, stored)
         return decode_rows(stored, each, out)
 
     def read_rows(self, hook: str, rows: Any) -> torch.Tensor:
@@ -296,9 +302,8 @@ class Store:
                 f"batch_size {batch_size} and pool_rows {pool_rows} must be at least 1, start {start} at least 0."
             )
         order = self._order(hook, seed=seed, select=select, pool_rows=pool_rows).part(*part)
-        chunks = Shards(self.objects, self.layout)
         return _batches.batches(
-            chunks, self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs, dtype=dtype
+            self._chunks(), self.layout, hook, order, batch_size=batch_size, start=start, epochs=epochs, dtype=dtype
         )
 
     def torch_dataset(
@@ -355,6 +360,14 @@ class Store:
     def _texts(self) -> Iterator[Text]:
         for slab in range(self.n_slabs):
             yield Text(*(self.text(name, *self.slab_range(slab)) for name in Text._fields))
+
+    def _read(self, hook: str, start: int, out: torch.Tensor) -> None:
+        """Rows from `start` on, in their stored form."""
+        read_rows(self._shards, self.layout, hook, start, out)
+
+    def _chunks(self) -> Chunks:
+        """What one stream of batches reads from."""
+        return Shards(self.objects, self.layout)
 
     def _order(self, hook: str, *, seed: int, select: NDArray[np.bool_] | None, pool_rows: int | None) -> Order:
         each = self.layout.hooks[hook]

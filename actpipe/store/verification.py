@@ -14,6 +14,7 @@ from actpipe.progress import Progress, silent
 
 from .checksums import crc32c, read_checked
 from .commit import read_commit, recorded_slabs
+from .health_record import health_key, record_width
 from .layout import ShardedArray, StoreLayout
 from .metadata import TEXT_DTYPES, read_text
 from .objects import Objects
@@ -67,7 +68,8 @@ def _missing_metadata(objects: Objects, layout: StoreLayout) -> Iterator[dict[st
     for hook in layout.hooks:
         own = [array.path for array in layout.arrays(hook)]
         scales = [f"channels/{hook}"] if layout.dtype == "int8" else []
-        for array in (*own, *scales, f"statistics/{hook}"):
+        summaries = [f"statistics/{hook}", *([f"health/{hook}"] if layout.has_health else [])]
+        for array in (*own, *scales, *summaries):
             if objects.size(f"{array}/zarr.json") is None:
                 yield _finding(f"{array}/zarr.json is missing; restore it, or harvest anew with --overwrite", hook=hook)
     if objects.size("commit/zarr.json") is None:
@@ -82,10 +84,14 @@ def _damaged_slab(objects: Objects, layout: StoreLayout, slab: int) -> Iterator[
             checksums, problems = _check_shard(objects, layout, hook, slab, array)
             content.append(checksums)
             found += problems
-        try:
-            read_checked(objects, layout.statistics_key(hook, slab), "<f8", (2, each.width))
-        except (Damaged, FileNotFoundError) as error:
-            found.append(_finding(f"its statistics cannot be read: {error}", slab=slab, hook=hook))
+        summaries = {layout.statistics_key(hook, slab): ("its statistics", each.width)}
+        if layout.has_health:
+            summaries[health_key(hook, slab)] = ("its health record", record_width(layout.context))
+        for key, (what, width) in summaries.items():
+            try:
+                read_checked(objects, key, "<f8", (2, width))
+            except (Damaged, FileNotFoundError) as error:
+                found.append(_finding(f"{what} cannot be read: {error}", slab=slab, hook=hook))
     try:
         record = read_commit(objects, layout, slab)
     except Damaged as error:

@@ -35,7 +35,8 @@ class Blosc(Codec):
         from numcodecs import blosc
 
         # numcodecs does not tell Blosc how long a frame is, and Blosc would read on.
-        said = struct.unpack_from("<4xI4xI", stored) if len(stored) >= HEADER_BYTES else None
+        header = stored[:HEADER_BYTES].tobytes()
+        said = struct.unpack("<4xI4xI", header) if len(header) == HEADER_BYTES else None
         if said != (out.nbytes, len(stored)):
             raise ValueError("not a frame of this length")
         try:
