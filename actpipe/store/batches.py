@@ -1,10 +1,10 @@
-"""store → batches of shuffled rows, in the order of order.py, through a pool of slots that a thread keeps full."""
+"""store → batches of shuffled rows, in the order of order.py, through a pool of slots that threads keep full."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -39,14 +39,17 @@ def default_pool_rows(row_bytes: int) -> int:
 class Pool:
     """Slots for rows of one hook in their stored form."""
 
-    def __init__(self, chunks: Chunks, layout: StoreLayout, hook: str, order: Order) -> None:
-        self._chunks, self._hook = chunks, hook
+    def __init__(
+        self, chunks: Chunks, layout: StoreLayout, hook: str, order: Order, readers: ThreadPoolExecutor
+    ) -> None:
+        self._chunks, self._hook, self._readers = chunks, hook, readers
         self._each = each = layout.hooks[hook]
         self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
-        # The reader thread writes into these; made inside a caller's inference mode, torch would refuse it.
-        self._staging = empty_rows(max(chunks.bytes_per_call // each.chunk_bytes, 1) * each.chunk_rows, each)
+        # The reader threads write into these; made inside a caller's inference mode, torch would refuse it.
+        staging = max(chunks.bytes_per_call // each.chunk_bytes, 1) * each.chunk_rows
+        self._staging = [empty_rows(staging, each) for _ in range(chunks.callers)]
         self._piece = empty_rows(PIECE_ROWS, each)
-        self._raw, self._staged = _rows_as_items(self._piece), _rows_as_items(self._staging)
+        self._raw, self._staged = _rows_as_items(self._piece), [_rows_as_items(rows) for rows in self._staging]
         waiting = order.pool_rows + 4 * math.isqrt(order.pool_rows) + Sorter.slack(order) + 3 * self.block_rows
         slots = min(order.n_rows, waiting)
         # One more: rows of a run that nobody wants go there.
@@ -62,18 +65,21 @@ class Pool:
         self._free[self._n_free : self._n_free + len(slots)] = slots
         self._n_free += len(slots)
 
-    def load(self, block: Block, slots: Integers, following: Block | None) -> None:
-        """Read the runs of a block and put the wanted rows into their slots."""
+    def load(self, block: Block, slots: Integers, following: Block | None) -> list[Future[None]]:
+        """Begin to read the runs of a block and to put the wanted rows into their slots; the readers share the runs."""
         targets = np.full(len(block.runs) * self._each.chunk_rows, len(self._items) - 1)
         targets[block.places] = slots
-        now, later = block.runs.tolist(), following.runs.tolist() if following is not None else []
-        step = len(self._staging) // self._each.chunk_rows
-        for begin in range(0, len(now), step):
-            runs = now[begin : begin + step]
-            rows = len(runs) * self._each.chunk_rows
-            self._chunks.read_runs(self._hook, runs, self._staging[:rows], later[begin : begin + step])
-            first = begin * self._each.chunk_rows
-            self._items[targets[first : first + rows]] = self._staged[:rows]
+        runs, later = block.runs.tolist(), following.runs.tolist() if following is not None else []
+        return [self._readers.submit(self._load, i, runs, targets, later) for i in range(len(self._staging))]
+
+    def _load(self, reader: int, runs: list[int], targets: Integers, later: list[int]) -> None:
+        staging, staged, run_rows = self._staging[reader], self._staged[reader], self._each.chunk_rows
+        step = len(staging) // run_rows
+        for begin in range(reader * step, len(runs), len(self._staging) * step):
+            now, rows = runs[begin : begin + step], slice(begin * run_rows, (begin + step) * run_rows)
+            n_rows = len(now) * run_rows
+            self._chunks.read_runs(self._hook, now, staging[:n_rows], later[begin : begin + step])
+            self._items[targets[rows]] = staged[:n_rows]
 
     def take(self, slots: Integers, out: torch.Tensor) -> None:
         """Copy slots into `out` [n, width], decoded; piece by piece, so that the raw rows stay in the cache."""
@@ -109,10 +115,10 @@ def batches(
     epoch, skip = divmod(start * batch_size, order.n_rows)
     lender = Lender((batch_size, layout.hooks[hook].width), dtype)
     x, rows, filled = lender.lend(), torch.empty(batch_size, dtype=torch.int64), 0
-    pool = Pool(chunks, layout, hook, order)
-    with ThreadPoolExecutor(1, thread_name_prefix="actpipe-reader") as reader:
+    with ThreadPoolExecutor(chunks.callers, thread_name_prefix="actpipe-reader") as readers:
+        pool = Pool(chunks, layout, hook, order, readers)
         for number in count(epoch) if epochs is None else range(epoch, epochs):
-            for slots, ids in _epoch(pool, order, reader, number, skip):
+            for slots, ids in _epoch(pool, order, number, skip):
                 for low, high in _cuts(len(slots), batch_size, filled):
                     pool.take(slots[low:high], x[filled : filled + high - low])
                     rows[filled : filled + high - low] = torch.from_numpy(ids[low:high])
@@ -135,24 +141,18 @@ def _cuts(n: int, batch_size: int, filled: int) -> Iterator[tuple[int, int]]:
         low, filled = high, 0
 
 
-def _epoch(
-    pool: Pool, order: Order, reader: ThreadPoolExecutor, epoch: int, skip: int
-) -> Iterator[tuple[Integers, Integers]]:
+def _epoch(pool: Pool, order: Order, epoch: int, skip: int) -> Iterator[tuple[Integers, Integers]]:
     """Slots and row numbers in delivery order; while one part is consumed, the next block is read."""
     blocks = order.blocks(epoch, block_rows=pool.block_rows, start=skip)
-
-    def load(block: Block, slots: Integers) -> Block | None:
-        following = next(blocks, None)
-        pool.load(block, slots, following)
-        return following
-
     sorter, safe = Sorter(order), 0
-    block = next(blocks, None)
-    while block is not None:
-        slots = pool.reserve(len(block.rows))
-        loading = reader.submit(load, block, slots)
+    ahead = next(blocks, None)
+    while ahead is not None:
+        block, slots = ahead, pool.reserve(len(ahead.rows))
+        ahead = next(blocks, None)
+        loading = pool.load(block, slots, ahead)
         yield sorter.pop(safe)
-        following = loading.result()
+        for each in loading:
+            each.result()
         sorter.push(block.keys, slots, block.rows)
-        safe, block = block.safe, following
+        safe = block.safe
     yield sorter.pop(safe)

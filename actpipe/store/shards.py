@@ -74,6 +74,8 @@ def _write_shard(
 class Chunks(Protocol):
     """Where the rows of a hook come from, whole inner chunks at a time."""
 
+    callers: int
+    """Threads that may call at the same time."""
     bytes_per_call: int
     """About as much is best asked for at once."""
 
@@ -87,6 +89,7 @@ class Chunks(Protocol):
 class Shards:
     """The shards of a store, open for reading; safe to share between threads."""
 
+    callers = 2  # more than a disk delivers
     bytes_per_call = 512 * 2**10  # half of a core's cache: what was read is still there when the pool takes it
 
     def __init__(self, objects: Objects, layout: StoreLayout) -> None:
