@@ -88,9 +88,10 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Com
 
 
 def _without_none(kind: Any) -> Any:
-    if kind != Place and typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return next(part for part in typing.get_args(kind) if part is not type(None))
-    return kind
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+        return kind
+    parts = [part for part in typing.get_args(kind) if part is not type(None)]
+    return Place if set(parts) == set(typing.get_args(Place)) else parts[0]
 
 
 def _click_type(name: str, kind: Any) -> Any:

@@ -59,7 +59,7 @@ def test_json_is_the_only_thing_on_stdout_and_quiet_means_quiet(tmp_path: Path, 
         ("harvest", *small): {"out", "rows", "hooks", "bytes", "tokens_per_second", "complete"},
         ("train-sae", "--l1-sweep", "1,2", "--tokens", "2000"): {"out", "members"},
         ("analyze",): {"out", "units", "summary"},
-        ("verify",): {"complete", "shards", "damaged"},
+        ("verify",): {"complete", "shards", "damaged", "withdrawn"},
         ("info", "actpipe-out/sae"): {"run", "complete", "store", "config", "members"},
     }
     for arguments, keys in commands.items():

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 from actpipe.errors import Misuse
+from actpipe.places import Place
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeConfig:
     run: Annotated[Path, "Folder that `actpipe train-sae` wrote."]
     out: Annotated[Path, "Folder of the report."]
-    store: Annotated[Path | None, "Store to analyse on; the one the run was trained on when not given."] = None
+    store: Annotated[Place | None, "Store to analyse on; the one the run was trained on when not given."] = None
     units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
     seed: Annotated[int, "Draws the features and the controls."] = 0
     overwrite: Annotated[bool, "Compute again even when nothing changed."] = False

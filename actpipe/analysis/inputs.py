@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from actpipe.errors import Mismatch, Missing
+from actpipe.harvest.live import LiveStore
+from actpipe.places import Place
 from actpipe.store import Store
 from actpipe.training.run_folder import RunFolder
 
@@ -46,7 +48,9 @@ class Inputs:
 def open_inputs(config: AnalyzeConfig) -> Inputs:
     run = RunFolder.open(config.run)
     described = run.description()
-    store = Store.open(_store_path(config, described["store"]))
+    store = Store.open(_store_place(config, described["store"]))
+    if described["config"].get("from_model") and not store.is_complete:
+        store = LiveStore.over(store.place, device=None)
     if store.fingerprint != described["store"]["fingerprint"]:
         raise Mismatch(
             f"The run at {run.path} was trained on the store {described['store']['path']} with fingerprint "
@@ -66,10 +70,12 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
     )
 
 
-def _store_path(config: AnalyzeConfig, recorded: dict[str, Any]) -> Path:
+def _store_place(config: AnalyzeConfig, recorded: dict[str, Any]) -> Place:
     """The one asked for, or the recorded one: where it lies relative to the run, else where it lay then."""
     if config.store is not None:
         return config.store
+    if "://" in recorded["path"]:
+        return str(recorded["path"])
     beside, absolute = (config.run / recorded.get("relative", "")).resolve(), Path(recorded["path"])
     for place in (beside, absolute):
         if (place / "zarr.json").exists():

@@ -37,6 +37,7 @@ from actpipe.store import Store
 
 DEATHS = 5  # of workers at one slab while no other slab is finished: then it is not chance
 SLABS_AT_ONCE = 2  # in one worker: the model computes one while the other is written
+CONNECT_S = 10.0  # to a scheduler
 START_S = 60.0  # for a process to import Dask and say that it is there, on a busy machine
 END_S = 0.5  # for a worker to end by itself
 LOOK_S = 2.0  # between two looks at whether any worker is left
@@ -278,7 +279,7 @@ def _workers_of(scheduler: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=10, set_as_default=False)
+        client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise Failure(f"There is no Dask scheduler at {scheduler}: {error}. Start it, or use --workers N.") from None
     with client:

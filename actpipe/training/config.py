@@ -26,6 +26,7 @@ class TrainConfig:
     lr: Annotated[float, "Learning rate of Adam, after warm-up."] = 2e-3
     seed: Annotated[int, "Decides starts and the order of rows."] = 0
     device: Annotated[str | None, "Where to train, such as cpu or cuda:1. Default: a GPU if there is one."] = None
+    from_model: Annotated[bool, "Compute rows when they are needed; the store needs its text only."] = False
     evaluate_loss: Annotated[bool, "Measure the cross-entropy with the reconstruction in the model."] = True
     out: Annotated[Path, "Where the run goes."] = RUN
     overwrite: Annotated[bool, "Remove the run at --out first."] = False

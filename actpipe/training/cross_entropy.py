@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from actpipe.errors import Mismatch, Missing
 from actpipe.harvest.capture import splice
-from actpipe.harvest.model import LanguageModel, load_model
+from actpipe.harvest.model import LanguageModel
+from actpipe.harvest.recorded import recorded_model
 from actpipe.harvest.sites import Site
 from actpipe.progress import Bar
 from actpipe.store import Store
@@ -52,19 +52,7 @@ class Probe:
 
 def model_of(store: Store, device: str | None) -> LanguageModel:
     """The model the store was harvested from, in the dtype it was harvested with."""
-    recorded = store.config["model"]
-    try:
-        model = load_model(recorded["name"], dtype=recorded["dtype"], device=device)
-    except Missing as error:
-        raise Missing(
-            f"The model of {store.place} is not there any more. {error} Or skip what needs it with --no-evaluate-loss."
-        ) from error
-    if model.fingerprint() != recorded["fingerprint"]:
-        raise Mismatch(
-            f"The model {recorded['name']!r} has other weights now than when {store.place} was harvested. "
-            "Harvest again, or skip what needs the model with --no-evaluate-loss."
-        )
-    return model
+    return recorded_model(store, device, otherwise="Or skip what needs it with --no-evaluate-loss.")
 
 
 def choose_probe(store: Store, held_out_share: float) -> Probe:

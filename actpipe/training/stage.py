@@ -12,6 +12,7 @@ from typing import Any
 
 import sae
 from actpipe.errors import Missing, Misuse
+from actpipe.harvest.live import LiveStore
 from actpipe.harvest.model import resolve_device
 from actpipe.progress import Progress, silent
 from actpipe.store import Store
@@ -34,7 +35,7 @@ class TrainResult:
 
 def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
     """Train every member of the grid, continuing what the same configuration began, and evaluate all of them."""
-    store = _whole_store(config)
+    store = LiveStore.over(config.store, config.device, progress) if config.from_model else _whole_store(config)
     hooks = _chosen_hooks(store, config.hook)
     grids = {hook: config.l1 if config.l1 is not None else derived_grid(store.hooks[hook]) for hook in hooks}
     held_out = store.held_out(HELD_OUT_SHARE)
@@ -65,7 +66,7 @@ def _whole_store(config: TrainConfig) -> Store:
     if not store.is_complete:
         raise Missing(
             f"The harvest at {store.place} is not finished ({len(store.committed)} of {store.n_slabs} slabs). "
-            "Run the same `actpipe harvest` again to finish it."
+            "Run the same `actpipe harvest` again to finish it, or compute rows as they are needed with --from-model."
         )
     return store
 
@@ -98,6 +99,7 @@ def _settled(config: TrainConfig, hooks: list[str], grids: dict[str, tuple[float
         "batch_size": config.batch_size,
         "rows": rows,
         "held_out_share": HELD_OUT_SHARE,
+        "from_model": config.from_model,
         "evaluate_loss": config.evaluate_loss,
         "seed": config.seed,
     }
