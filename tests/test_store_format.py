@@ -1,4 +1,5 @@
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from actpipe import open_store
 from actpipe.errors import Misuse
 from actpipe.store import plan_layout, verify
 from actpipe.store.bfloat16 import BFloat16
-from tests.small_store import CONTEXT, HOOK, HOOKS, SEQUENCES, data_files, filled_store, texts, values
+from actpipe.store.encoding import channel_scales
+from tests.small_store import CONTEXT, HOOK, HOOKS, SEQUENCES, data_files, filled_store, slab_of, texts, values
 
 GOLDEN = Path(__file__).parent / "golden" / "store-v1"
+GOLDEN_2 = Path(__file__).parent / "golden" / "store-v2"
 
 
 def test_golden_store_of_version_1_reads_as_it_was_written():
@@ -26,6 +29,41 @@ def test_golden_store_of_version_1_reads_as_it_was_written():
         assert torch.equal(store.read(hook, 0, store.rows).float(), values(hook))
     for name, expected in texts().items():
         assert np.array_equal(getattr(store, name), expected)
+
+
+def test_golden_store_of_version_2_reads_as_it_was_written(tmp_path):
+    """int8 rows under `zstd`; the frames of another Blosc may differ in their bytes, but not in what they hold."""
+    store = open_store(GOLDEN_2)
+    assert (store.rows, store.context, store.hooks, store.dtype) == (SEQUENCES * CONTEXT, CONTEXT, HOOKS, "int8")
+    assert {each.codec for each in store.layout.hooks.values()} == {"zstd"}
+    assert verify(store) == {"complete": True, "shards": 12, "damaged": []}
+    scales = {hook: channel_scales(values(hook)) for hook in HOOKS}
+    again = filled_store(
+        tmp_path / "store.zarr", dtype="int8", codec="zstd", channel_scales=scales, max_slab_bytes=8 * CONTEXT * 24
+    )
+    assert again.fingerprint == store.fingerprint
+    for hook in HOOKS:
+        assert torch.equal(store.read(hook, 0, store.rows), again.read(hook, 0, store.rows))
+        assert (store.read(hook, 0, store.rows) - values(hook)).abs().max() < 0.05
+    written, golden = data_files(again.path), data_files(GOLDEN_2)
+    assert written.keys() == golden.keys()
+    for name in golden:
+        if name.startswith(("scales/", "channels/", "statistics/", "health/")) or name == "zarr.json":
+            assert written[name] == golden[name], name
+
+
+def test_a_store_of_version_1_is_continued_as_it_is(tmp_path):
+    path = Path(shutil.copytree(GOLDEN, tmp_path / "store.zarr"))
+    store = open_store(path)
+    before = data_files(path)
+    store.withdraw(2)
+    (path / "acts" / HOOK / "c" / "2" / "0").unlink()
+    for slab in store.recover():
+        store.write_slab(slab, slab_of(store, slab))
+    after = data_files(path)
+    assert after.keys() == before.keys()
+    assert all(after[name] == before[name] for name in before if not name.startswith("statistics/"))
+    assert verify(store)["complete"]
 
 
 def test_writer_makes_the_shards_of_the_golden_store(tmp_path):

@@ -1,6 +1,8 @@
 """int8 rows: q · row scale · channel scale, with an error that is known."""
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,13 +137,15 @@ def test_half_precision_rows_and_outputs_of_any_width(width):
 # The store
 
 
-def test_three_lines_of_zarr_python_read_an_int8_store(store):
+def test_the_lines_of_the_format_page_read_an_int8_store(store, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "store-format.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(store.path.parent)
     for hook in HOOKS:
-        group = zarr.open_group(store.path, mode="r")
-        q, row, channel = group[f"acts/{hook}"][...], group[f"scales/{hook}"][...], group[f"channels/{hook}"][...]
-        x = q * row * channel  # float32 [rows, width]
-        assert x.dtype == np.float32
-        assert np.array_equal(x, store.read(hook, 0, store.rows).numpy())
+        names = {"zarr": zarr, "hook": hook}
+        exec(lines, names)
+        assert names["rows"].dtype == np.float32
+        assert np.array_equal(names["rows"], store.read(hook, 0, store.rows).numpy())
 
 
 def test_tensorstore_reads_values_and_scales(store):

@@ -46,6 +46,19 @@ def test_unknown_hooks_and_rows_are_refused_by_name(store):
         store.read_rows(HOOK, [-1])
 
 
+def test_a_row_is_traced_to_its_token(store):
+    # Row 45 is position 5 of sequence 5; documents have 20 tokens; the tokens count up by 7, modulo 50.
+    assert store.trace(45) == {"row": 45, "sequence": 5, "position": 5, "doc": 2, "token": 45 * 7 % 50}
+    assert store.trace(store.rows - 1)["sequence"] == store.sequences - 1
+    batch = next(store.batches(HOOK, batch_size=8, seed=0))
+    for row, x in zip(batch.rows.tolist(), batch.x, strict=True):
+        found = store.trace(row)
+        assert store.tokens[found["sequence"], found["position"]] == found["token"]
+        assert torch.equal(x, values(HOOK)[row])
+    with pytest.raises(Misuse, match="no row 168; the store has rows 0 to 167"):
+        store.trace(168)
+
+
 def test_open_store_is_the_public_way_in(store):
     assert open_store(str(store.path)).fingerprint == store.fingerprint
 
