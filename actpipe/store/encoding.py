@@ -36,7 +36,7 @@ def empty_rows(rows: int, each: HookLayout) -> torch.Tensor:
 
 
 def encode_rows(rows: torch.Tensor, each: HookLayout) -> torch.Tensor:
-    """The stored form of rows [n, width] of any float type. int8 has no NaN or infinity and takes them for 0."""
+    """The stored form of rows [n, width] of any float type; an int8 row with a NaN or an infinity has the scale NaN."""
     if each.dtype != "int8":
         return rows if rows.dtype == TORCH[each.dtype] else convert(rows, empty_rows(len(rows), each))
     return _quantise(rows, _channel_scales(each), empty_rows(len(rows), each))
@@ -57,7 +57,10 @@ def rounded_rows(rows: torch.Tensor, each: HookLayout) -> torch.Tensor:
     stored = encode_rows(rows, each)
     if each.dtype != "int8":
         return stored
-    return torch.where(torch.isfinite(rows), decode_rows(stored, each, torch.empty(rows.shape)), rows.float())
+    values = decode_rows(stored, each, torch.empty(rows.shape))
+    bad = values[:, 0].isnan().nonzero()[:, 0]
+    values[bad] = rows[bad].float()
+    return values
 
 
 def columns(stored: torch.Tensor, each: HookLayout) -> list[NDArray[Any]]:
@@ -128,12 +131,13 @@ def _quantise(rows: torch.Tensor, scales: Floats, out: torch.Tensor) -> torch.Te
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         tile = convert(part, buffer[: len(part)]).numpy()
-        if not np.isfinite(tile).all():
-            np.nan_to_num(tile, copy=False, nan=0, posinf=0, neginf=0)
         tile /= scales
         row_scale = np.maximum(tile.max(axis=1), -tile.min(axis=1)) / np.float32(LARGEST_Q)
         # Below this the inverse leaves float32's range; such a row counts as zero.
         row_scale[row_scale < np.finfo(np.float32).tiny] = 0
+        if not np.isfinite(row_scale).all():
+            bad = ~np.isfinite(row_scale)
+            row_scale[bad], tile[bad] = np.nan, 0
         inverse = np.divide(1, row_scale, out=np.zeros_like(row_scale), where=row_scale > 0)
         tile *= inverse[:, None]
         np.rint(tile, out=tile)
