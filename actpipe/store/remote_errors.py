@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,15 @@ _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|The specified bucket doe
 _NO_CREDENTIALS = re.compile(r"169\.254\.|metadata\.google|token request|MissingAccessKey|MissingSecretAccessKey")
 
 
+_process: int | None = None  # the one that began to use obstore
+
+
 @contextmanager
 def told(place: str) -> Iterator[None]:
     """Errors inside become sentences; what callers decide by goes through: a missing object, a condition not met."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+    _refuse_fork(place)
     try:
         yield
     except (AlreadyExistsError, PreconditionError, NotImplementedError):
@@ -34,6 +39,17 @@ def told(place: str) -> Iterator[None]:
         raise sentence(place, error) from error
     except BaseError as error:
         raise sentence(place, error) from error
+
+
+def _refuse_fork(place: str) -> None:
+    """The threads of obstore stay behind in the parent; a call in the child would wait for them forever."""
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise Misuse(
+            f"{place} cannot be used in a process forked from one that used an object store; start processes with "
+            'the method "spawn" (multiprocessing_context="spawn" of a DataLoader).'
+        )
 
 
 def sentence(place: str, error: Exception) -> ActpipeError:
