@@ -25,7 +25,6 @@ class Activations:
 
     def __init__(self, run: Run, model: LanguageModel, batch_size: int, progress: Progress = silent) -> None:
         self._run, self._device, self._progress = run, model.device, progress
-        self.dtype = model.dtype
         self.batch_size = batch_size
 
     def fill(

@@ -15,7 +15,7 @@ from actpipe.store.dtypes import TORCH
 
 def fill(store: Store, activations: Activations, slabs: Sequence[int], advance: Advance) -> None:
     """Compute, write and commit the slabs one after the other. Two slabs are in memory."""
-    sets = [buffers(store, activations) for _ in slabs[:2]]
+    sets = [buffers(store) for _ in slabs[:2]]
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="actpipe-writer") as writer:
         for number, slab in enumerate(slabs):
@@ -38,8 +38,8 @@ def slab_rows(
     return out
 
 
-def buffers(store: Store, activations: Activations) -> dict[str, Tensor]:
-    """Memory for one slab: in the type on disk where the model may round to it, else in the model's own."""
+def buffers(store: Store) -> dict[str, Tensor]:
+    """Memory for one slab, in the type on disk; int8 is made when the slab is written."""
     rows = min(store.layout.slab_rows, store.rows)
-    dtype = activations.dtype if store.dtype == "int8" else TORCH[store.dtype]
+    dtype = torch.float32 if store.dtype == "int8" else TORCH[store.dtype]
     return {hook: torch.empty(rows, width, dtype=dtype) for hook, width in store.hooks.items()}

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actpipe.errors import Misuse
 from actpipe.harvest.activations import Activations, is_out_of_memory
 from actpipe.harvest.batch_size import fastest
 from actpipe.harvest.capture import capture
@@ -17,7 +18,7 @@ from actpipe.harvest.model import LanguageModel
 from actpipe.harvest.sites import Site
 from actpipe.progress import Progress
 
-SAMPLE_TOKENS = 8192  # rows from which compression and scales are measured
+SAMPLE_TOKENS = 4096  # rows from which compression and scales are measured
 LARGEST_BATCH_TOKENS = 65_536
 
 
@@ -25,7 +26,7 @@ LARGEST_BATCH_TOKENS = 65_536
 class Probe:
     batch_size: int
     tokens_per_second: float | None  # of the forward pass; None where not one batch fitted into memory
-    sample: dict[str, Tensor]  # hook → [rows, width] in the model's dtype, of the rows that count
+    sample: dict[str, Tensor]  # hook → float32 [rows, width], of the rows that count
 
 
 def probe(
@@ -42,10 +43,13 @@ def probe(
     largest = min(max(LARGEST_BATCH_TOKENS // context, 1), sequences)
     sizes = _powers_of_two(largest) if batch_size is None else [min(batch_size, sequences)]
     held = min(max(SAMPLE_TOKENS // context, 1), sequences)
-    rows = {site.hook: torch.zeros(held * context, site.width, dtype=model.dtype) for site in sites}
+    # float32, because some models keep their residual stream in it whatever their dtype.
+    rows = {site.hook: torch.zeros(held * context, site.width) for site in sites}
     with progress.bar("Trying the model", None, "tokens") as bar, capture(model, sites) as run:
         trial = fastest(_attempt(run, model, tokens, doc >= 0, bar.advance), sizes)
         Activations(run, model, trial.batch_size, progress).fill(tokens[:held], doc[:held], rows, bar.advance)
+    for hook, each in rows.items():
+        _require_finite(hook, each, doc[:held].reshape(-1), context)
     counted = torch.from_numpy(mask[:held].reshape(-1))
     return Probe(
         batch_size=trial.batch_size if batch_size is None else batch_size,
@@ -75,6 +79,18 @@ def _attempt(
         return True
 
     return attempt
+
+
+def _require_finite(hook: str, rows: Tensor, doc: NDArray[np.int32], context: int) -> None:
+    bad = (~torch.isfinite(rows)).nonzero()
+    if len(bad):
+        row, component = (int(index) for index in bad[0])
+        sequence, position = divmod(row, context)
+        raise Misuse(
+            f"The activation at hook {hook!r}, document {doc[row]} (sequence {sequence}, position {position}, "
+            f"component {component}) is {float(rows[row, component])}; nothing was written. Run the model in another "
+            "--model-dtype, or leave the hook out."
+        )
 
 
 def _powers_of_two(largest: int) -> Iterator[int]:

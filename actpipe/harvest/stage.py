@@ -33,6 +33,8 @@ from actpipe.store.codecs import get_codec
 from actpipe.store.encoding import channel_scales
 from actpipe.store.layout import SMALLEST_CHUNK_BYTES
 from actpipe.store.objects import objects_at
+from actpipe.store.repair import repair
+from actpipe.store.verification import damage_beside_slabs
 
 # A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
 SLABS_PER_RUN = 16
@@ -70,6 +72,7 @@ def harvest(config: HarvestConfig, progress: Progress = silent, *, text_only: bo
     store = None if config.overwrite else _continued(config, parts)
     store = store or _begun(config, parts, progress, text_only=text_only)
     with store.objects.claim():
+        store = _mended(store, config, parts, progress)
         speed = None if text_only else _fill(store, config, parts, progress)
     return HarvestResult(
         out=str(store.place),
@@ -157,6 +160,25 @@ def _continued(config: HarvestConfig, parts: _Parts) -> Store | None:
     return store
 
 
+def _mended(store: Store, config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
+    """The store with its texts and metadata whole; slabs are looked after by `Store.recover`."""
+    damage = list(damage_beside_slabs(store))
+    if not damage:
+        return store
+    for finding in damage:
+        progress.say(finding["problem"])
+    with Spool(config.context, folder=_beside(config)) as spool:
+        _spool(spool, store.sequences, config, parts, progress)
+        written = repair(store, tokens=spool.tokens, doc=spool.doc, mask=spool.mask)
+    progress.say(f"Written again: {', '.join(written)}.")
+    return Store.open(store.place)
+
+
+def _beside(config: HarvestConfig) -> Path | None:
+    """A folder on the disk of the store; the system's temporary folder may be memory."""
+    return config.out.parent if isinstance(config.out, Path) and config.out.parent.is_dir() else None
+
+
 def _asked(config: HarvestConfig, parts: _Parts, batch_size: int | None) -> dict[str, Any]:
     """The configuration as a store records it."""
     return describe(config, parts.model, parts.corpus, parts.policy, parts.sites, batch_size)
@@ -164,8 +186,7 @@ def _asked(config: HarvestConfig, parts: _Parts, batch_size: int | None) -> dict
 
 def _begun(config: HarvestConfig, parts: _Parts, progress: Progress, *, text_only: bool) -> Store:
     """A new store with its text in place and no activations yet."""
-    beside = config.out.parent if isinstance(config.out, Path) and config.out.parent.is_dir() else None
-    with Spool(config.context, folder=beside) as spool:
+    with Spool(config.context, folder=_beside(config)) as spool:
         _spool(spool, config.sequences, config, parts, progress)
         if spool.sequences < config.sequences:
             there = spool.sequences * config.context

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -233,7 +234,7 @@ def _load(job: Job) -> _Loaded:
         raise Mismatch(f"It loaded other weights for {job.model!r} than the store was begun with. Copy them there.")
     hooked = ExitStack()
     computed = hooked.enter_context(activations(model, job.sites, store.config["batch_size"]))
-    return _Loaded(store, computed, hooked, [buffers(store, computed) for _ in range(SLABS_AT_ONCE)])
+    return _Loaded(store, computed, hooked, [buffers(store) for _ in range(SLABS_AT_ONCE)])
 
 
 def _require_the_versions(job: Job) -> None:
@@ -324,6 +325,7 @@ async def _end(cluster: Any) -> None:
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Threads and processes that are started inside never see Ctrl-C, which a terminal sends to all of them."""
+    resource_tracker.ensure_running()  # its start would let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -147,6 +147,7 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
     chunks = (min(layout.slab_sequences, layout.sequences), layout.context)
     for name, text in texts.items():
         array = group.create_array(name, shape=shape, chunks=chunks, dtype=TEXT_DTYPES[name], filters=[], **packed)
+        array = array.with_config({"write_empty_chunks": True})  # one of nothing but zeros too
         for start in range(0, layout.sequences, chunks[0]):
             array[start : start + chunks[0]] = text[start : start + chunks[0]]
     acts, statistics, health = (group.create_group(name) for name in ("acts", "statistics", "health"))
@@ -195,12 +196,22 @@ def read_text(objects: Objects, name: str, start: int = 0, stop: int | None = No
     import zarr
 
     try:
-        array: NDArray[Any] = np.asarray(zarr.open_array(objects.zarr(), path=name, mode="r")[start:stop])
+        array: Any = zarr.open_array(objects.zarr(), path=name, mode="r")
+        _require_chunks(objects, name, array, start, array.shape[0] if stop is None else stop)
+        values: NDArray[Any] = np.asarray(array[start:stop])
     except Exception as error:  # zarr raises whatever its codecs raise
         raise Damaged(
             f"The array {name!r} of {objects.place} cannot be read ({error}); run the same harvest again to mend it."
         ) from error
-    return array
+    return values
+
+
+def _require_chunks(objects: Objects, name: str, array: Any, start: int, stop: int) -> None:
+    """Zarr takes a missing chunk for zeros; we write every chunk, so a missing one is lost."""
+    length = array.chunks[0]
+    for chunk in range(start // length, -(-stop // length)):
+        if objects.size(f"{name}/c/{chunk}/0") is None:
+            raise FileNotFoundError(f"its chunk {chunk} is missing")
 
 
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def verify(store: Store | Place, progress: Progress = silent) -> dict[str, Any]:
 
     store = store if isinstance(store, Store) else Store.open(store)
     objects, layout = store.objects, store.layout
-    damaged = [*_damaged_texts(objects), *_missing_metadata(objects, layout)]
+    damaged = list(damage_beside_slabs(store))
     slabs = sorted(
         slab for slab in recorded_slabs(objects, layout) if objects.size(layout.commit_key(slab)) is not None
     )
@@ -55,25 +56,35 @@ def _finding(
     return {"slab": slab, "hook": hook, "chunk": chunk, "problem": problem}
 
 
-def _damaged_texts(objects: Objects) -> Iterator[dict[str, Any]]:
+def damage_beside_slabs(store: Store) -> Iterator[dict[str, Any]]:
+    """What is wrong with the texts, and with what arrays and groups say about themselves."""
     for name in TEXT_DTYPES:
         try:
-            read_text(objects, name)
+            for slab in range(store.n_slabs):
+                read_text(store.objects, name, *store.slab_range(slab))
         except Damaged as error:
             yield _finding(str(error))
+    # We read shards by arithmetic; every other Zarr reader needs these.
+    for hook, nodes in _nodes(store.layout).items():
+        for node in nodes:
+            key = f"{node}/zarr.json"
+            try:
+                json.loads(store.objects.get(key))
+            except FileNotFoundError:
+                yield _finding(f"{key} is missing; run the same harvest again to mend it", hook=hook)
+            except ValueError:
+                yield _finding(f"{key} is not JSON; run the same harvest again to mend it", hook=hook)
 
 
-def _missing_metadata(objects: Objects, layout: StoreLayout) -> Iterator[dict[str, Any]]:
-    """We read shards by arithmetic; every other Zarr reader needs what an array says about itself."""
+def _nodes(layout: StoreLayout) -> dict[str | None, list[str]]:
+    """Hook → its arrays; None → what belongs to no hook."""
+    nodes: dict[str | None, list[str]] = {None: []}
     for hook in layout.hooks:
         own = [array.path for array in layout.arrays(hook)]
         scales = [f"channels/{hook}"] if layout.dtype == "int8" else []
-        summaries = [f"statistics/{hook}", *([f"health/{hook}"] if layout.has_health else [])]
-        for array in (*own, *scales, *summaries):
-            if objects.size(f"{array}/zarr.json") is None:
-                yield _finding(f"{array}/zarr.json is missing; restore it, or harvest anew with --overwrite", hook=hook)
-    if objects.size("commit/zarr.json") is None:
-        yield _finding("commit/zarr.json is missing; restore it, or harvest anew with --overwrite")
+        nodes[hook] = [*own, *scales, f"statistics/{hook}", *([f"health/{hook}"] if layout.has_health else [])]
+    nodes[None] = sorted({path.split("/")[0] for paths in nodes.values() for path in paths} | {"commit"})
+    return nodes
 
 
 def _damaged_slab(objects: Objects, layout: StoreLayout, slab: int) -> Iterator[dict[str, Any]]:
