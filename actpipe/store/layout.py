@@ -60,10 +60,6 @@ class ShardedArray:
         """One inner chunk, neither compressed nor with its checksum."""
         return self.chunk_rows * self.width * self.itemsize
 
-    def offset(self, chunk: int) -> int:
-        """Byte where inner chunk `chunk` of a shard starts, where chunks are stored as they are."""
-        return chunk * (self.chunk_bytes + CHECKSUM_BYTES)
-
     def shard_key(self, slab: int) -> str:
         return f"{self.path}/c/{slab}/0"
 

@@ -49,13 +49,17 @@ class ShardFile(ABC):
 class _Plain(ShardFile):
     """Chunks are stored as they are: places are arithmetic, and bytes go straight to where they are wanted."""
 
+    def __init__(self, array: ShardedArray, reader: Reader) -> None:
+        super().__init__(array, reader)
+        self.stride = array.chunk_bytes + CHECKSUM_BYTES
+
     def offset(self, chunk: int) -> int:
-        return self.array.offset(chunk)
+        return chunk * self.stride
 
     def read(self, chunk: int, values: NDArray[Any]) -> None:
-        checksums = np.zeros(len(values), "<u4")
+        checksums = np.empty(len(values), "<u4")
         self._fill(chunk, len(values), [part for i in range(len(values)) for part in (values[i], checksums[i : i + 1])])
-        for i, checksum in enumerate(checksums):
+        for i, checksum in enumerate(checksums.tolist()):
             self._check(chunk + i, values[i], checksum)
 
 
