@@ -19,7 +19,8 @@ from .lending import Lender
 from .order import Block, Integers, Order, Sorter
 from .shards import Chunks
 
-BLOCK_BYTES = 16 * 2**20  # read ahead of the consumer, once in flight and once requested from the disk
+# Read ahead of the consumer, once in flight and once requested from the disk; the order of a row takes some 100 bytes.
+BLOCK_BYTES, BLOCK_ROWS = 16 * 2**20, 2**16
 PIECE_ROWS = 256
 POOL_ROWS, POOL_BYTES = 2**20, 2 * 2**30
 
@@ -44,7 +45,7 @@ class Pool:
     ) -> None:
         self._chunks, self._hook, self._readers = chunks, hook, readers
         self._each = each = layout.hooks[hook]
-        self.block_rows = max(BLOCK_BYTES // each.row_bytes, each.chunk_rows)
+        self.block_rows = max(min(BLOCK_BYTES // each.row_bytes, BLOCK_ROWS), each.chunk_rows)
         # The reader threads write into these; made inside a caller's inference mode, torch would refuse it.
         staging = max(chunks.bytes_per_call // each.chunk_bytes, 1) * each.chunk_rows
         self._staging = [empty_rows(staging, each) for _ in range(chunks.callers)]
