@@ -402,7 +402,7 @@ def free_port() -> int:
             Missing,
             "no credentials .*AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         ),
-        ({"AWS_TIMEOUT": "soon"}, Failure, 'failed to parse "soon"'),
+        ({"AWS_TIMEOUT": "soon"}, Misuse, 'setting of the environment .*failed to parse "soon"'),
     ],
     ids=["unreachable", "http", "no URL", "half the credentials", "no credentials", "bad setting"],
 )

@@ -58,6 +58,8 @@ def sentence(place: str, error: Exception) -> ActpipeError:
     short = _short(text)
     if _NO_BUCKET.search(text):
         return Missing(f"There is no bucket {bucket!r} for {place}; create it, or name another one.")
+    if "Config error" in text:
+        return Misuse(f"A setting of the environment for {place} is wrong ({short}); look at {PREFIX[scheme]}_….")
     if "BadScheme" in text:
         return Misuse(f"The endpoint of {place} is plain http; set {PREFIX[scheme]}_ALLOW_HTTP=true to permit that.")
     if _NO_CREDENTIALS.search(text):
