@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,26 +14,43 @@ from actpipe.errors import Damaged, Missing
 from actpipe.places import STORE, Place
 from actpipe.progress import Progress
 
-from .options import shared
+from .listings import LISTINGS
+from .options import StorePlace, shared
+
+if TYPE_CHECKING:
+    from actpipe.store import Store
+
+WINDOW = 20  # tokens on each side of a traced row
 
 EXAMPLES = """
 \b
 Examples:
   actpipe info                                   the store of the last harvest
   actpipe info actpipe-out/sae                   a training run
+  actpipe info actpipe-out/store.zarr --row 5000 where a row comes from
   actpipe info smollm2                           the hooks of a model
+  actpipe info --codecs
   actpipe info EleutherAI/pythia-70m-deduped --json
 """
 
 
 @click.command("info", epilog=EXAMPLES)
 @click.argument("subject", default=str(STORE))
+@click.option("--row", type=int, help="Trace one row of a store to its document, position, token and text.")
+@click.option("--models", "listing", flag_value="models", help="List what can be a model.")
+@click.option("--architectures", "listing", flag_value="architectures", help="List the kinds of dictionary.")
+@click.option("--codecs", "listing", flag_value="codecs", help="List the ways to compress a store.")
 @shared
-def command(subject: str, as_json: bool, quiet: bool) -> None:
+def command(subject: str, row: int | None, listing: str | None, as_json: bool, quiet: bool) -> None:
     """Describe SUBJECT: a store, a training run, a dictionary, or a model and its hooks."""
     from .progress import progress_for
 
-    described = _describe(subject, progress_for(quiet=quiet))
+    if listing is not None:
+        described: dict[str, Any] = LISTINGS[listing]()
+    elif row is not None:
+        described = _row(StorePlace().convert(subject, None, None), row)
+    else:
+        described = _describe(subject, progress_for(quiet=quiet))
     if as_json:
         click.echo(json.dumps(described))
         return
@@ -70,12 +87,13 @@ def _store(place: Place) -> dict[str, Any]:
     from actpipe.store.health import examine
 
     store = Store.open(place)
+    counted, documents = _counted(store)
     found = {hook: examine(store, hook) for hook in store.hooks}
     return {
         "store": str(place),
         "rows": store.rows,
-        "counted_rows": int(store.mask.sum()),
-        "documents": int(store.doc.max()) + 1,
+        "counted_rows": counted,
+        "documents": documents,
         "context": store.context,
         "hooks": store.hooks,
         "dtype": store.dtype,
@@ -87,6 +105,33 @@ def _store(place: Place) -> dict[str, Any]:
         "health": {hook: _named(asdict(health), _token_names(store.config)) for hook, health in found.items()},
         "advice": {hook: advice(health) for hook, health in found.items()},
     }
+
+
+def _counted(store: Store) -> tuple[int, int]:
+    """Rows that count, and documents that have any."""
+    import numpy as np
+
+    rows, documents = 0, np.zeros(0, np.int32)
+    for slab in range(store.n_slabs):
+        doc, mask = (store.text(name, *store.slab_range(slab)) for name in ("doc", "mask"))
+        rows += int(mask.sum())
+        documents = np.union1d(documents, doc[mask])
+    return rows, len(documents)
+
+
+def _row(place: Place, row: int) -> dict[str, Any]:
+    """Where a row comes from, and the text before and after it in its sequence."""
+    from actpipe.store import Store
+
+    store = Store.open(place)
+    traced = store.trace(row)
+    names = _token_names(store.config)
+    if names is None:
+        return dict(traced)
+    tokens = [names(int(token)) for token in store.text("tokens", traced["sequence"], traced["sequence"] + 1)[0]]
+    at = traced["position"]
+    before, after = tokens[max(at - WINDOW, 0) : at], tokens[at + 1 : at + 1 + WINDOW]
+    return {**traced, "text": tokens[at], "before": "".join(before), "after": "".join(after)}
 
 
 def _token_names(config: dict[str, Any]) -> Callable[[int], str] | None:

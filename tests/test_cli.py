@@ -200,6 +200,10 @@ def test_info_describes_everything(tmp_path: Path, small: tuple[str, ...]) -> No
         ("actpipe-out/sae", "seeds: 1"),
         (str(member), "architecture: relu"),
         (small[1], "blocks.0…2.hook_resid_post  32"),
+        ("--codecs", "none: "),
+        ("--architectures", "relu: The ReLU autoencoder"),
+        ("--models", "smollm2: the embedded model"),
+        ("--row=30", "position: "),
     ):
         done = run(tmp_path, "info", subject)
         assert done.returncode == 0, done.stderr
