@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,21 +15,18 @@ from actpipe.errors import Mismatch, Missing, Misuse
 from actpipe.places import Place
 
 from . import batches as _batches
-from .checksums import crc32c, read_checked, write_checked
-from .commit import committed_slabs, withdraw_commit, write_commit
+from .checksums import read_checked
+from .commit import committed_slabs, withdraw_commit
 from .dtypes import dtype_name, value_dtype
 from .encoding import decode_rows, empty_rows
-from .health_record import health_key, record_width
-from .layout import CHECKSUM_BYTES, StoreLayout
+from .layout import StoreLayout
 from .metadata import differences, layout_of, read_channel_scales, read_root, read_text
 from .objects import Objects, objects_at
 from .order import Order, Selection, deliveries
 from .quality import ShuffleQuality, shuffle_quality
 from .reading import read_rows
-from .shard_file import open_shard
-from .shard_index import BadShard
-from .shards import Chunks, Shards, damage, write_shards
-from .slab_summary import slab_summary
+from .shards import Chunks, Shards, damage
+from .slab_files import has_its_files, write_slab_files
 from .splits import Documents, Text, documents, held_out_documents, opening
 from .statistics import Statistics, merge
 
@@ -163,8 +159,7 @@ class Store:
         self.objects.clear_litter()
         sizes = self.objects.sizes()
         for slab in self.committed:
-            there = all(key in sizes and size in (None, sizes[key]) for key, size in self._files(slab))
-            if not (there and self._have_indexes(slab)):
+            if not has_its_files(self.objects, self.layout, slab, sizes):
                 self.withdraw(slab)
         return self.pending
 
@@ -180,48 +175,10 @@ class Store:
         Doing it again writes the same bytes. Values that are not finite, before or after conversion to the stored data
         type, are refused and nothing is committed.
         """
-        self._check_shapes(slab, rows)
         start, stop = self.slab_range(slab)
         mask, doc = (self.text(name, start, stop).reshape(-1) for name in ("mask", "doc"))
-        with ThreadPoolExecutor(2) as pool:  # the processor sums while the disk writes
-            passes = {h: pool.submit(slab_summary, self.layout, h, slab, rows[h], mask, doc) for h in self.hooks}
-            shards = {h: pool.submit(write_shards, self.objects, self.layout, h, slab, rows[h]) for h in self.hooks}
-            summaries = {hook: each.result() for hook, each in passes.items()}
-            checksums = [each.result() for each in shards.values()]
-        for hook, summary in summaries.items():
-            write_checked(self.objects, self.layout.statistics_key(hook, slab), summary.moments)
-            if self.layout.has_health:
-                write_checked(self.objects, health_key(hook, slab), summary.health.pack())
-        write_commit(self.objects, self.layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
+        write_slab_files(self.objects, self.layout, slab, rows, mask=mask, doc=doc, worker=worker)
         self._shards.forget()
-
-    def _files(self, slab: int) -> Iterator[tuple[str, int | None]]:
-        """Key and size of every object that a committed slab has; None for a size that only the object knows."""
-        for hook, width in self.hooks.items():
-            for array in self.layout.arrays(hook):
-                yield array.shard_key(slab), self.layout.shard_bytes(array, hook, slab)
-            yield self.layout.statistics_key(hook, slab), 16 * width + CHECKSUM_BYTES
-            if self.layout.has_health:
-                yield health_key(hook, slab), 16 * record_width(self.context) + CHECKSUM_BYTES
-
-    def _have_indexes(self, slab: int) -> bool:
-        """Whether the shards whose size cannot be told are as long as their indexes say."""
-        try:
-            for hook in self.hooks:
-                for array in self.layout.arrays(hook):
-                    if self.layout.shard_bytes(array, hook, slab) is None:
-                        open_shard(self.objects, self.layout, array, hook, slab)
-        except BadShard:
-            return False
-        return True
-
-    def _check_shapes(self, slab: int, rows: Mapping[str, torch.Tensor]) -> None:
-        if set(rows) != set(self.hooks):
-            raise Misuse(f"Slab {slab} needs the hooks {sorted(self.hooks)} and was given {sorted(rows)}.")
-        for hook, width in self.hooks.items():
-            expected = (self.layout.rows_of_slab(slab), width)
-            if tuple(rows[hook].shape) != expected:
-                raise Misuse(f"Slab {slab} of hook {hook!r} has shape {expected}, not {tuple(rows[hook].shape)}.")
 
     # Reading
 
