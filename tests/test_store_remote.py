@@ -337,10 +337,6 @@ def test_without_conditional_writes_a_store_is_written_unguarded(url: str, monke
 # What the service refuses
 
 
-def root(place: str) -> bytes:
-    return objects_at(place).get("zarr.json")
-
-
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
@@ -357,13 +353,13 @@ def test_places_that_cannot_be_are_refused(place: str, sentence: str) -> None:
         objects_at(place)
 
 
-@pytest.mark.parametrize("act", [root, empty_store], ids=["read", "write"])
+@pytest.mark.parametrize("act", [Store.open, empty_store], ids=["read", "write"])
 def test_a_missing_bucket_is_named(server: ObjectServer, act) -> None:
     with pytest.raises(Missing, match=r"There is no bucket 'nowhere' for s3://nowhere/store\.zarr; create it"):
         act("s3://nowhere/store.zarr")
 
 
-@pytest.mark.parametrize("act", [root, empty_store, RemoteObjects.sizes], ids=["read", "write", "list"])
+@pytest.mark.parametrize("act", [Store.open, empty_store, RemoteObjects.sizes], ids=["read", "write", "list"])
 def test_wrong_credentials_are_refused_in_a_sentence(server: ObjectServer, url: str, act) -> None:
     argument = objects_at(url) if act is RemoteObjects.sizes else url
     with server.checking_users(), pytest.raises(Failure, match=f"Access to {url} was refused .*credentials are wrong"):
@@ -412,7 +408,7 @@ def test_a_wrong_environment_is_told_in_a_sentence(
     for name, value in environment.items():
         monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
     with pytest.raises(kind, match=sentence) as raised:
-        root(url)
+        Store.open(url)
     assert "\n" not in str(raised.value)
 
 
@@ -423,7 +419,7 @@ def test_a_service_that_never_answers_is_given_up(url: str, hasty: None, monkeyp
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("AWS_TIMEOUT", "300ms")
         with pytest.raises(Failure, match=r"did not answer in time .*AWS_TIMEOUT=120s"):
-            root(url)
+            Store.open(url)
 
 
 def test_a_missing_package_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -553,10 +549,11 @@ def test_the_commands_work_on_a_url(url: str, tmp_path: Path, saved_models: dict
     works("verify", url)
     works("info", url)
     works("train-sae", url, "--l1-sweep", "1", "--tokens", "2k", "--out", "sae")
+    works("analyze", "sae")
     works("harvest", *small, "--out", "local.zarr")
     assert data_objects(url) == data_files(tmp_path / "local.zarr")
     objects_at(url).remove()
-    works("harvest", *small, "--out", url, "--workers", "2")
+    works("harvest", *small, "--out", url, "--workers", "2", "--overwrite")
     assert data_objects(url) == data_files(tmp_path / "local.zarr")
     works("harvest", *small, "--out", f"file://{tmp_path}/local.zarr")
 

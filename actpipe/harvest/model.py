@@ -119,6 +119,14 @@ def kind_of(config: PretrainedConfig) -> Kind:
     return "encoder" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes else "decoder"
 
 
+def longest_context(config: PretrainedConfig) -> int | None:
+    """Tokens that the model reads at most; None where its positions have no end."""
+    longest: int | None = getattr(config, "max_position_embeddings", None)
+    if longest is not None and "roberta" in config.model_type:
+        return longest - int(config.pad_token_id) - 1  # its positions begin behind the number of the padding
+    return longest
+
+
 def auto_class(config: PretrainedConfig) -> Any:
     """The class of transformers that loads a model of this kind with its way to logits."""
     import transformers
@@ -159,6 +167,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     folder = _source(name)
     with quiet_transformers():
         tokenizer: PreTrainedTokenizerFast = _load(name, lambda: AutoTokenizer.from_pretrained(folder))
+    if not tokenizer.is_fast:
+        raise Misuse(
+            f"The tokenizer of {name!r} is written in Python, which would be a hundred times slower than the model. "
+            "Convert it to a fast one: save a PreTrainedTokenizerFast in the model's folder."
+        )
     return tokenizer
 
 

@@ -7,7 +7,6 @@ that has no commit, and the bytes are those of a run that was never stopped.
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from actpipe.errors import Damaged, Mismatch, Misuse
 from actpipe.harvest.activations import activations
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.fill import fill
-from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer
+from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer, longest_context
 from actpipe.harvest.plan import HarvestPlan, make_plan
 from actpipe.harvest.probe import LARGEST_BATCH_TOKENS, Probe, probe
 from actpipe.harvest.provenance import describe
@@ -32,7 +31,7 @@ from actpipe.store import Store, create_store
 from actpipe.store.codecs import get_codec
 from actpipe.store.encoding import channel_scales
 from actpipe.store.layout import SMALLEST_CHUNK_BYTES
-from actpipe.store.objects import objects_at
+from actpipe.store.objects import Objects, objects_at
 from actpipe.store.repair import repair
 from actpipe.store.verification import damage_beside_slabs
 
@@ -110,7 +109,7 @@ def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
     # Names are checked against the model's skeleton, before any weight is loaded.
     described = load_config(config.model, progress)
     sites = find_sites(config.hook or default_hooks(described), described, load_tokenizer(config.model))
-    longest = getattr(described, "max_position_embeddings", None)
+    longest = longest_context(described)
     if longest is not None and config.context > longest:
         raise Misuse(f"The model {config.model} reads {longest} tokens at most; give a --context up to that.")
     model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
@@ -140,24 +139,26 @@ def _policy(config: HarvestConfig, model: LanguageModel) -> PackingPolicy:
 
 def _continued(config: HarvestConfig, parts: _Parts) -> Store | None:
     """The store that this configuration began, if there is one."""
-    place = config.out
-    if isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
-        place.rmdir()
-    if isinstance(place, Path) and not place.exists():
-        return None
-    objects = objects_at(place)
+    objects = objects_at(config.out)
     if not objects.exists():
-        if isinstance(place, Path):
-            raise Misuse(f"{place} exists and is not a store, so it is left alone. Give --out another place.")
+        _require_free(objects)
         return None
-    store = Store.open(place)
+    store = Store.open(config.out)
     # Found by trial when the store was begun; on another machine the trial might end differently.
     batch_size = config.batch_size or store.config.get("batch_size")
     store.require_config(_asked(config, parts, batch_size))
     codec = next(iter(store.layout.hooks.values())).codec
     if codec != config.codec:  # no part of the configuration, because it changes no value
-        raise Mismatch(f"{place} is compressed by {codec!r}; give --codec {codec}, or --out another place.")
+        raise Mismatch(f"{store.place} is compressed by {codec!r}; give --codec {codec}, or --out another place.")
     return store
+
+
+def _require_free(objects: Objects) -> None:
+    """An empty folder is a place for a store; one with anything in it is left alone."""
+    if isinstance(objects.place, Path) and objects.place.exists():
+        if not objects.place.is_dir() or any(objects.place.iterdir()):
+            raise Misuse(f"{objects.place} exists and is not a store, so it is left alone. Give --out another place.")
+        objects.place.rmdir()
 
 
 def _mended(store: Store, config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
@@ -197,8 +198,8 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress, *, text_onl
             progress.say(line)
         if not text_only:
             made.require_room(config.max_disk)
-        if config.overwrite and isinstance(config.out, Path):  # only now: nothing that can be refused is left
-            _remove(config.out)
+        if config.overwrite:  # only now: nothing that can be refused is left
+            _remove(objects_at(config.out))
         widest = max(site.width for site in parts.sites)
         return create_store(
             config.out,
@@ -241,16 +242,16 @@ def _probe(spool: Spool, config: HarvestConfig, parts: _Parts, progress: Progres
     return probe(parts.model, parts.sites, *texts, config.batch_size, progress)
 
 
-def _remove(path: Path) -> None:
-    if path.exists():
-        try:
-            if not (path / "zarr.json").exists():
-                raise Misuse(f"{path} exists and is not a store, so it is left alone. Give --out another place.")
-            Store.open(path)  # refuses what is not a store, so that --overwrite cannot remove anything else
-        except Damaged:
-            if not ((path / "acts").is_dir() and (path / "commit").is_dir()):
-                raise
-        shutil.rmtree(path)
+def _remove(objects: Objects) -> None:
+    if not objects.exists():
+        _require_free(objects)
+        return
+    try:
+        Store.open(objects.place)  # refuses what is not a store, so that --overwrite cannot remove anything else
+    except Damaged:
+        if not {"acts", "commit"} <= set(objects.names("")):
+            raise
+    objects.remove()
 
 
 def _fill(store: Store, config: HarvestConfig, parts: _Parts, progress: Progress) -> float | None:

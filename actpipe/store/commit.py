@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,8 @@ from actpipe.errors import Damaged
 from .checksums import read_checked, write_checked
 from .layout import StoreLayout
 from .objects import Objects
+
+RECORDS_AT_ONCE = 16  # in an object store each is a request
 
 
 class Commit(NamedTuple):
@@ -40,12 +44,17 @@ def read_commit(objects: Objects, layout: StoreLayout, slab: int) -> Commit | No
 
 def committed_slabs(objects: Objects, layout: StoreLayout, known: frozenset[int] = frozenset()) -> frozenset[int]:
     """Slabs with a sound record; `known` ones are not read again. A damaged record counts as none."""
-    return frozenset(slab for slab in recorded_slabs(objects, layout) if _is_there(objects, layout, slab, known))
+    recorded = recorded_slabs(objects, layout)
+    new = sorted(recorded - known)
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
+        sound = pool.map(partial(_is_sound, objects, layout), new)
+        return recorded & known | {slab for slab, good in zip(new, sound, strict=True) if good}
 
 
-def recorded_slabs(objects: Objects, layout: StoreLayout) -> set[int]:
-    """Slabs that may have a record, sound or not; the folder of a withdrawn one can stay behind."""
-    return {int(name) for name in objects.names("commit/c") if name.isdecimal() and int(name) < layout.n_slabs}
+def recorded_slabs(objects: Objects, layout: StoreLayout) -> frozenset[int]:
+    """Slabs that have a record, sound or not."""
+    there = objects.sizes("commit/c")  # one request for a thousand
+    return frozenset(slab for slab in range(layout.n_slabs) if layout.commit_key(slab) in there)
 
 
 def withdraw_commit(objects: Objects, layout: StoreLayout, slab: int) -> None:
@@ -53,9 +62,7 @@ def withdraw_commit(objects: Objects, layout: StoreLayout, slab: int) -> None:
     objects.delete(layout.commit_key(slab))
 
 
-def _is_there(objects: Objects, layout: StoreLayout, slab: int, known: frozenset[int]) -> bool:
-    if slab in known:
-        return objects.size(layout.commit_key(slab)) is not None
+def _is_sound(objects: Objects, layout: StoreLayout, slab: int) -> bool:
     try:
         record = read_commit(objects, layout, slab)
     except Damaged:

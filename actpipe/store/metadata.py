@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from actpipe.errors import Damaged, Mismatch, Missing
+from actpipe.errors import ActpipeError, Damaged, Mismatch, Missing
 
 from .checksums import read_checked
 from .codecs import codec_names, get_codec
@@ -83,7 +83,7 @@ def read_root(objects: Objects) -> dict[str, Any]:
         node = json.loads(objects.get("zarr.json"))
     except (FileNotFoundError, NotADirectoryError):
         raise Missing(f"There is no store at {path}; run `actpipe harvest` first, or name another place.") from None
-    except ValueError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise Damaged(f"{path}/zarr.json is not JSON; restore it, or harvest anew with --overwrite.") from None
     attribute = node.get("attributes", {}).get("actpipe", {}) if isinstance(node, dict) else {}
     if attribute.get("format") != FORMAT:
@@ -199,6 +199,8 @@ def read_text(objects: Objects, name: str, start: int = 0, stop: int | None = No
         array: Any = zarr.open_array(objects.zarr(), path=name, mode="r")
         _require_chunks(objects, name, array, start, array.shape[0] if stop is None else stop)
         values: NDArray[Any] = np.asarray(array[start:stop])
+    except ActpipeError:  # such as an object store that cannot be reached
+        raise
     except Exception as error:  # zarr raises whatever its codecs raise
         raise Damaged(
             f"The array {name!r} of {objects.place} cannot be read ({error}); run the same harvest again to mend it."

@@ -38,9 +38,7 @@ def verify(store: Store | Place, progress: Progress = silent) -> dict[str, Any]:
     store = store if isinstance(store, Store) else Store.open(store)
     objects, layout = store.objects, store.layout
     damaged = list(damage_beside_slabs(store))
-    slabs = sorted(
-        slab for slab in recorded_slabs(objects, layout) if objects.size(layout.commit_key(slab)) is not None
-    )
+    slabs = sorted(recorded_slabs(objects, layout))
     per_slab = sum(len(layout.arrays(hook)) for hook in layout.hooks)
     shards = len(slabs) * per_slab
     with progress.bar("Verifying", shards, "shards") as bar:
