@@ -151,9 +151,9 @@ def test_an_upload_that_breaks_off_leaves_no_object(url: str, server: ObjectServ
 
 KILLED_BEFORE_COMMIT = """
 import os, signal, sys
-from actpipe.store import Store, store
+from actpipe.store import Store, slab_files
 from tests.small_store import slab_of
-store.write_commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+slab_files.write_commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 store = Store.open(sys.argv[1])
 store.write_slab(2, slab_of(store, 2))
 """

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actpipe.harvest.activations import Activations, Advance
 from actpipe.store import Store
-from actpipe.store.dtypes import TORCH
+from actpipe.store.dtypes import value_dtype
 
 
 def fill(store: Store, activations: Activations, slabs: Sequence[int], advance: Advance) -> None:
@@ -41,5 +41,4 @@ def slab_rows(
 def buffers(store: Store) -> dict[str, Tensor]:
     """Memory for one slab, in the type on disk; int8 is made when the slab is written."""
     rows = min(store.layout.slab_rows, store.rows)
-    dtype = torch.float32 if store.dtype == "int8" else TORCH[store.dtype]
-    return {hook: torch.empty(rows, width, dtype=dtype) for hook, width in store.hooks.items()}
+    return {hook: torch.empty(rows, width, dtype=value_dtype(store.dtype)) for hook, width in store.hooks.items()}

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from .checksums import read_checked
+from .encoding import error_of
 from .health_record import COUNTED, OTHER, HealthRecord, bin_edges, health_key, merge_records, record_width
 from .statistics import Statistics
 from .store import Store
@@ -298,10 +299,6 @@ def _participation(eigenvalues: NDArray[np.float64], rows: int, width: int) -> f
 
 
 def _int8_loss(x: torch.Tensor) -> float:
+    """Of ordinary rows: massive ones carry most of the variance, and would hide what the others lose."""
     norms = x.norm(dim=1)
-    ordinary = x[norms <= SINK_RATIO * norms.median()]
-    channel = (ordinary.abs().mean(dim=0) ** (2 / 3)).clamp(min=1e-30)
-    scaled = ordinary / channel
-    step = scaled.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
-    lost = ((torch.round(scaled / step) * step - scaled) * channel).square().sum()
-    return float(lost / (ordinary - ordinary.mean(dim=0)).square().sum().clamp(min=1e-30))
+    return error_of(x[norms <= SINK_RATIO * norms.median()], "int8")

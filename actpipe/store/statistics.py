@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from .layout import StoreLayout
 
 Floats = NDArray[np.float64]
 
@@ -43,10 +40,3 @@ def merge(parts: Iterable[tuple[int, NDArray[Any]]], width: int) -> Statistics:
         mean = mean + delta * (n / total)
         count = total
     return Statistics(count, mean, squares / max(count, 1))
-
-
-def slab_statistics(layout: StoreLayout, hook: str, slab: int, rows: torch.Tensor, mask: NDArray[np.bool_]) -> Floats:
-    """The moments of `slab_summary` alone."""
-    from .slab_summary import slab_summary
-
-    return slab_summary(layout, hook, slab, rows, mask).moments
