@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import secrets
 import signal
 import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -77,6 +76,17 @@ class Job:
             versions=tuple(_versions().items()),
         )
 
+    @classmethod
+    def received(cls, asked: Mapping[str, Any]) -> Job:
+        """From plain values; raises Mismatch in a worker whose rows could differ."""
+        here, wanted = _versions(), dict(asked["versions"])
+        if unlike := [name for name in wanted if here.get(name) != wanted[name]]:
+            told = ", ".join(f"{name} {here.get(name)} instead of {wanted[name]}" for name in unlike)
+            raise Mismatch(
+                f"The worker on {_host()} has {told}, and rows could differ in their last bits. Install the same there."
+            )
+        return cls(**{**asked, "sites": tuple(Site(**site) for site in asked["sites"])})
+
     @property
     def is_local(self) -> bool:
         return self.threads is not None
@@ -105,7 +115,7 @@ class _Run:
 
     def __init__(self, client: Any, job: Job, store: Store, advance: Advance) -> None:
         self._client, self._job, self._store, self._advance = client, job, store, advance
-        self._payload = pickle.dumps(job)
+        self._asked = asdict(job)
         # A future is kept until it ends and no longer: Dask computes again what a held one stands for when the worker
         # that had finished it dies.
         self._pending: dict[str, tuple[int, Any]] = {}
@@ -124,7 +134,7 @@ class _Run:
 
     def _submit(self, slabs: Sequence[int]) -> None:
         keys = [f"slab-{self._job.run}-{slab}-{self._died[slab]}" for slab in slabs]
-        futures = self._client.map(_task(), slabs, payload=self._payload, pure=False, key=keys)
+        futures = self._client.map(_task(), slabs, asked=self._asked, pure=False, key=keys)
         for key, slab, future in zip(keys, slabs, futures, strict=True):
             self._pending[key] = (slab, future)
             future.add_done_callback(lambda ended: self._ended.put(ended.key))
@@ -172,18 +182,17 @@ class _Run:
 def _task() -> Callable[..., None]:
     """What Dask runs. It travels by value, so that a worker without actpipe can say so, and a scheduler needs none."""
 
-    def compute(slab: int, payload: bytes) -> None:
-        import pickle
+    def compute(slab: int, asked: dict[str, Any]) -> None:
         import socket
 
         try:
-            from actpipe.harvest.workers import harvest_slab
+            from actpipe.harvest.workers import Job, harvest_slab
         except ImportError as error:
             raise ModuleNotFoundError(
                 f"The worker on {socket.gethostname()} cannot import actpipe ({error}). "
                 "Install the same actpipe there as here."
             ) from None
-        harvest_slab(slab, pickle.loads(payload))
+        harvest_slab(slab, Job.received(asked))
 
     return compute
 
@@ -223,7 +232,6 @@ def _ready(job: Job) -> _Loaded:
 
 
 def _load(job: Job) -> _Loaded:
-    _require_the_versions(job)
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     store = Store.open(job.place)
@@ -235,14 +243,6 @@ def _load(job: Job) -> _Loaded:
     hooked = ExitStack()
     computed = hooked.enter_context(activations(model, job.sites, store.config["batch_size"]))
     return _Loaded(store, computed, hooked, [buffers(store) for _ in range(SLABS_AT_ONCE)])
-
-
-def _require_the_versions(job: Job) -> None:
-    here = _versions()
-    unlike = [name for name, version in job.versions if here.get(name) != version]
-    if unlike:
-        told = ", ".join(f"{name} {here.get(name)} instead of {dict(job.versions)[name]}" for name in unlike)
-        raise Mismatch(f"It has {told}, and rows could differ in their last bits. Install the same there.")
 
 
 def _require_the_store(job: Job, store: Store) -> None:
