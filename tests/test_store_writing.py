@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from actpipe.errors import Damaged, Mismatch, Missing, Misuse
+from actpipe.errors import Damaged, Failure, Mismatch, Missing, Misuse
 from actpipe.store import Store, create_store, verify
 from tests.small_store import CONTEXT, HOOK, HOOKS, data_files, empty_store, filled_store, slab_of, texts, values
 
@@ -192,3 +192,14 @@ def test_killed_at_any_file_operation_it_continues_to_the_same_bytes(tmp_path):
     assert int(done.stdout) > 60  # kills
     assert data_files(tmp_path / "killed.zarr") == data_files(tmp_path / "whole.zarr")
     assert verify(tmp_path / "killed.zarr")["complete"]
+
+
+def test_a_store_that_was_replaced_is_not_written_into_by_those_who_had_the_old_one(tmp_path):
+    old = empty_store(tmp_path / "store.zarr")
+    old.path.rename(tmp_path / "elsewhere.zarr")
+    new = empty_store(tmp_path / "store.zarr")
+    before = data_files(new.path)
+    with pytest.raises(Failure, match="was removed or replaced while it was written"):
+        old.write_slab(0, slab_of(old, 0))
+    assert new.committed == []
+    assert data_files(new.path) == before

@@ -65,7 +65,7 @@ def test_a_run_from_the_model_is_like_one_from_the_disk_and_can_be_analysed(
     options: dict[str, Any] = {"hook": (HOOK,), "l1": (0.5, 2.0), "tokens": 4000, "batch_size": 256, "device": "cpu"}
     asked = TrainConfig(store=config.out, out=tmp_path / "live", from_model=True, **options)
     live = train(asked).members
-    with pytest.raises(Missing, match="not finished .* with --from-model"):
+    with pytest.raises(Missing, match=r"not finished .* with --from-model"):
         train(replace(asked, out=tmp_path / "disk", from_model=False))
     report = analyze(AnalyzeConfig(run=tmp_path / "live", out=tmp_path / "report"))
     assert report["units"] == sum(member["width"] for member in live)

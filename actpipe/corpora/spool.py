@@ -26,6 +26,7 @@ class SpooledArray:
     def __init__(self, context: int, dtype: type[np.generic], folder: Path | None) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.shape: tuple[int, int] = (0, context)
+        self.folder = folder or Path(tempfile.gettempdir())
         # Unbuffered: closing a buffer that did not fit on the disk would fail once more.
         self.file = cast(BinaryIO, tempfile.TemporaryFile(prefix="actpipe-text-", dir=folder, buffering=0))  # noqa: SIM115
 
@@ -58,7 +59,7 @@ class SpooledArray:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise Failure("The disk for temporary files is full. Free it, or set TMPDIR to another.") from error
+            raise Failure(f"The disk of {self.folder} is full with the tokens of the text. Make room there.") from error
         self.shape = (self.shape[0] + len(values), self.shape[1])
 
 

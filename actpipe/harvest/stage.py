@@ -24,6 +24,7 @@ from actpipe.harvest.plan import HarvestPlan, make_plan
 from actpipe.harvest.probe import LARGEST_BATCH_TOKENS, Probe, probe
 from actpipe.harvest.provenance import describe
 from actpipe.harvest.sites import Site, default_hooks, find_sites
+from actpipe.harvest.vocabulary import require_embeddings
 from actpipe.harvest.workers import Job, fill_with_workers, threads_each
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count
@@ -227,6 +228,7 @@ def _scales(config: HarvestConfig, probed: Probe) -> dict[str, Any] | None:
 def _spool(spool: Spool, sequences: int, config: HarvestConfig, parts: _Parts, progress: Progress) -> None:
     with progress.bar("Tokenising", sequences * config.context, "tokens") as bar:
         for block in pack(parts.corpus.documents(), parts.model.tokenizer, parts.policy, sequences=sequences):
+            require_embeddings(parts.model, block.tokens)
             spool.append(block)
             bar.advance(block.tokens.size)
     if not spool.sequences:

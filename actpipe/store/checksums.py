@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from awscrt import checksums
 from numpy.typing import NDArray
 
 from actpipe.errors import Damaged
@@ -15,8 +15,8 @@ from .objects import Objects
 
 
 def crc32c(content: bytes | NDArray[Any]) -> int:
-    """Of a contiguous array without copying it; holds the interpreter lock, at more than 10 GiB/s."""
-    return int(google_crc32c.value(content))
+    """Of a contiguous array without copying it and without the interpreter lock, at 60 GiB/s."""
+    return int(checksums.crc32c(content))
 
 
 def write_checked(objects: Objects, key: str, array: NDArray[Any]) -> None:

@@ -28,6 +28,7 @@ NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF
 class LocalObjects(Objects):
     def __init__(self, place: Path) -> None:
         self.place: Path = place
+        self._folder = _number(place)
 
     def put(self, key: str, parts: Parts) -> None:
         target = self.place / key
@@ -43,6 +44,9 @@ class LocalObjects(Objects):
                     _advise(file.fileno(), written, waiting, "POSIX_FADV_DONTNEED")  # begin to write them back
                     pending, written, waiting = [], written + waiting, 0
             _write_all(file.fileno(), pending)
+            # A worker may outlive its harvest: what it wrote must not end up in the store that came after.
+            if _number(self.place) != self._folder:
+                raise Failure(f"The store {self.place} was removed or replaced while it was written.")
 
     def get(self, key: str) -> bytes:
         return (self.place / key).read_bytes()
@@ -162,7 +166,7 @@ class _OpenFile(Reader):
         self.size = os.fstat(self.descriptor).st_size
 
     def __del__(self) -> None:
-        if self.descriptor >= 0:
+        if self.descriptor >= 0 and os is not None:  # None when the interpreter ends
             os.close(self.descriptor)
 
     def read(self, offset: int, parts: Sequence[Any]) -> bool:
@@ -181,6 +185,14 @@ class _OpenFile(Reader):
                     return False
                 offset, view = offset + count, view[count:]
         return True
+
+
+def _number(folder: Path) -> int | None:
+    """Which folder it is, whatever its name."""
+    try:
+        return folder.stat().st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _for_locking(path: Path) -> IO[bytes]:
