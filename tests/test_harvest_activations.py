@@ -110,13 +110,20 @@ def test_the_smallest_batch_that_is_nearly_the_fastest_is_taken() -> None:
         time.sleep(0.016 + 0.001 * size if size <= 8 else 0.004 * size)  # 8 gains most, 16 loses
         return True
 
-    trial = fastest(run, [1, 2, 4, 8, 16, 32])
+    trial = fastest(run, [1, 2, 4, 8, 16, 32], sequences=10**6)
     assert trial.batch_size == 8
     assert 32 not in tried
     assert trial.sequences_per_second == pytest.approx(8 / 0.024, rel=0.2)
 
 
+def test_a_short_harvest_is_not_kept_waiting_by_the_search() -> None:
+    began = time.perf_counter()
+    fastest(lambda size: (time.sleep(0.01), True)[1], [1, 2, 4, 8, 16, 32], sequences=100)  # a second of work
+    assert time.perf_counter() - began < 0.3
+
+
 def test_the_search_ends_where_memory_does() -> None:
-    assert fastest(lambda size: (time.sleep(0.01), size < 4)[1], [1, 2, 4, 8]).batch_size == 2
-    nothing = fastest(lambda size: False, [1, 2])
+    many = 10**6
+    assert fastest(lambda size: (time.sleep(0.01), size < 4)[1], [1, 2, 4, 8], sequences=many).batch_size == 2
+    nothing = fastest(lambda size: False, [1, 2], sequences=many)
     assert (nothing.batch_size, nothing.sequences_per_second) == (1, 0.0)

@@ -37,8 +37,10 @@ def probe(
     mask: NDArray[np.bool_],
     batch_size: int | None,
     progress: Progress,
+    *,
+    planned: int,
 ) -> Probe:
-    """Measure on these sequences [n, context]; with no `batch_size` given, find the one that pays."""
+    """Measure on these sequences [n, context] of the `planned` ones; without `batch_size`, find the one that pays."""
     sequences, context = tokens.shape
     largest = min(max(LARGEST_BATCH_TOKENS // context, 1), sequences)
     sizes = _powers_of_two(largest) if batch_size is None else [min(batch_size, sequences)]
@@ -46,7 +48,7 @@ def probe(
     # float32, because some models keep their residual stream in it whatever their dtype.
     rows = {site.hook: torch.zeros(held * context, site.width) for site in sites}
     with progress.bar("Trying the model", None, "tokens") as bar, capture(model, sites) as run:
-        trial = fastest(_attempt(run, model, tokens, doc >= 0, bar.advance), sizes)
+        trial = fastest(_attempt(run, model, tokens, doc >= 0, bar.advance), sizes, sequences=planned)
         Activations(run, model, trial.batch_size, progress).fill(tokens[:held], doc[:held], rows, bar.advance)
     for hook, each in rows.items():
         _require_finite(hook, each, doc[:held].reshape(-1), context)

@@ -241,7 +241,7 @@ def _spool(spool: Spool, sequences: int, config: HarvestConfig, parts: _Parts, p
 def _probe(spool: Spool, config: HarvestConfig, parts: _Parts, progress: Progress) -> Probe:
     first = slice(0, max(LARGEST_BATCH_TOKENS // config.context, 1))
     texts = (spool.tokens[first], spool.doc[first], spool.mask[first])
-    return probe(parts.model, parts.sites, *texts, config.batch_size, progress)
+    return probe(parts.model, parts.sites, *texts, config.batch_size, progress, planned=config.sequences)
 
 
 def _remove(objects: Objects) -> None:
