@@ -50,11 +50,7 @@ class LanguageModel:
 
     @property
     def opening_token(self) -> int | None:
-        """The token that opens what the decoder of an encoder-decoder model reads; None for other kinds."""
-        if self.kind != "encoder-decoder":
-            return None
-        start: int | None = getattr(self.config, "decoder_start_token_id", None)
-        return start if start is not None else self.config.pad_token_id
+        return opening_token_of(self.config)
 
     def inputs(self, input_ids: Tensor, attention: Tensor | None = None) -> dict[str, Tensor]:
         """What the model is called with to read `input_ids`; `attention` is true at tokens that are not padding."""
@@ -117,6 +113,14 @@ def kind_of(config: PretrainedConfig) -> Kind:
     made_for = tuple(getattr(config, "architectures", None) or ())
     decodes = getattr(config, "is_decoder", False) or any(n.endswith(("ForCausalLM", "LMHeadModel")) for n in made_for)
     return "encoder" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes else "decoder"
+
+
+def opening_token_of(config: PretrainedConfig) -> int | None:
+    """The token that opens what the decoder of an encoder-decoder model reads; None for other kinds."""
+    if kind_of(config) != "encoder-decoder":
+        return None
+    start: int | None = getattr(config, "decoder_start_token_id", None)
+    return start if start is not None else config.pad_token_id
 
 
 def longest_context(config: PretrainedConfig) -> int | None:

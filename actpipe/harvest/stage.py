@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actpipe.corpora import Corpus, open_corpus
 from actpipe.corpora.packing import PackingPolicy, pack, policy_for
@@ -19,7 +19,16 @@ from actpipe.errors import Damaged, Mismatch, Misuse
 from actpipe.harvest.activations import activations
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.fill import fill
-from actpipe.harvest.model import LanguageModel, load_config, load_model, load_tokenizer, longest_context
+from actpipe.harvest.model import (
+    LanguageModel,
+    kind_of,
+    load_config,
+    load_model,
+    load_tokenizer,
+    longest_context,
+    opening_token_of,
+    resolve_device,
+)
 from actpipe.harvest.plan import HarvestPlan, make_plan
 from actpipe.harvest.probe import LARGEST_BATCH_TOKENS, Probe, probe
 from actpipe.harvest.provenance import describe
@@ -35,6 +44,9 @@ from actpipe.store.layout import SMALLEST_CHUNK_BYTES
 from actpipe.store.objects import Objects, objects_at
 from actpipe.store.repair import repair
 from actpipe.store.verification import damage_beside_slabs
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 # A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
 SLABS_PER_RUN = 16
@@ -98,7 +110,8 @@ def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
 
 
 def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
-    get_codec(config.codec)  # refuses an unknown one
+    get_codec(config.codec)  # refuses an unknown one, as the next line does
+    resolve_device(config.device)
     corpus = open_corpus(
         config.dataset,
         text_field=config.text_field,
@@ -107,33 +120,34 @@ def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
         configuration=config.dataset_config,
         streaming=config.streaming,
     )
-    # Names are checked against the model's skeleton, before any weight is loaded.
-    described = load_config(config.model, progress)
-    sites = find_sites(config.hook or default_hooks(described), described, load_tokenizer(config.model))
+    # All that can be refused is refused before any weight is loaded.
+    described, tokenizer = load_config(config.model, progress), load_tokenizer(config.model)
     longest = longest_context(described)
     if longest is not None and config.context > longest:
         raise Misuse(f"The model {config.model} reads {longest} tokens at most; give a --context up to that.")
+    policy = _policy(config, described, tokenizer)
+    sites = find_sites(config.hook or default_hooks(described), described, tokenizer)
     model = load_model(config.model, dtype=config.model_dtype, device=config.device, progress=progress)
-    return _Parts(corpus, model, sites, _policy(config, model))
+    return _Parts(corpus, model, sites, policy)
 
 
-def _policy(config: HarvestConfig, model: LanguageModel) -> PackingPolicy:
+def _policy(config: HarvestConfig, described: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> PackingPolicy:
     style = config.packing
     if style == "auto":
-        style = "documents" if model.kind == "encoder" else "stream"
+        style = "documents" if kind_of(described) == "encoder" else "stream"
+    opening = opening_token_of(described)
     policy = policy_for(
-        model.tokenizer,
+        tokenizer,
         config.context,
         style=style,
         first=config.first,
         separator=config.separator,
         sink_positions=config.sink_positions,
-        opening=model.opening_token,
+        opening=opening,
     )
-    if model.opening_token is not None and policy.first != model.opening_token:
+    if opening is not None and policy.first != opening:
         raise Misuse(
-            f"The decoder of {config.model} begins with a token of its own (number {model.opening_token}); "
-            "leave --first auto."
+            f"The decoder of {config.model} begins with a token of its own (number {opening}); leave --first auto."
         )
     return policy
 
