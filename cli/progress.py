@@ -53,7 +53,7 @@ def _columns() -> tuple[ProgressColumn, ...]:
     return (
         text("{task.description}", ratio=1),
         BarColumn(bar_width=12),
-        text("{task.percentage:>3.0f} %"),
+        ShareColumn(table_column=Column(no_wrap=True)),
         SpeedColumn(table_column=Column(no_wrap=True)),
         text("{task.fields[note]}"),
     )
@@ -68,6 +68,13 @@ class DrawnBar:
         self._drawn.update(self._task.id, advance=amount, note=note or self._task.fields["note"])
         if time.monotonic() - self._began > SHOW_AFTER_S:
             self._drawn.start()  # no more than once has an effect
+
+
+class ShareColumn(ProgressColumn):
+    """` 42 %`, where the end is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.percentage:>3.0f} %")
 
 
 class SpeedColumn(ProgressColumn):
