@@ -43,6 +43,7 @@ def command(dry_run: bool, text_only: bool, as_json: bool, quiet: bool, **option
     if dry_run:
         planned = plan(config, progress)
         click.echo(json.dumps(asdict(planned)) if as_json else "\n".join(planned.lines()))
+        planned.require_room(config.max_disk)
         return
     result = harvest(config, progress, text_only=text_only)
     if as_json:

@@ -80,7 +80,7 @@ def _norms(norms: dict[str, Any]) -> str:
     q = {share: _number(norm) for share, norm in norms["quantiles"].items()}
     others = f"; rows that do not count: mean {_number(norms['others_mean'])}" if norms["others"] else ""
     return (
-        f"median {q['0.5']}, mean {_number(norms['mean'])}, 98 % from {q['0.01']} to {q['0.99']}, "
+        f"mean {_number(norms['mean'])}, median about {q['0.5']}, 98 % from about {q['0.01']} to {q['0.99']}, "
         f"longest {_number(norms['longest'])}{others}"
     )
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from actpipe.errors import Failure
 from actpipe.places import STORE, Place
 
 from .options import StorePlace, shared
+
+if TYPE_CHECKING:
+    from actpipe.store import Store
 
 EXAMPLES = """
 \b
@@ -36,16 +40,14 @@ def command(store: Place, keep: bool, as_json: bool, quiet: bool) -> None:
     opened = Store.open(store)
     result = verify(opened, progress_for(quiet=quiet))
     damaged = sorted({each["slab"] for each in result["damaged"] if each["slab"] is not None})
-    result["withdrawn"] = [] if keep else damaged
-    for slab in result["withdrawn"]:
-        opened.withdraw(slab)
+    result["withdrawn"] = [] if keep else _withdrawn(opened, damaged)
     if as_json:
         click.echo(json.dumps(result))
     elif result["damaged"]:
         for finding in result["damaged"]:
             click.echo(_sentence(finding))
         if result["withdrawn"]:
-            click.echo(f"Taken out: slabs {', '.join(map(str, damaged))}.")
+            click.echo(f"Taken out: slabs {', '.join(map(str, result['withdrawn']))}.")
         click.echo(f"Run the harvest that made {store} again, and it writes anew what is damaged.")
     elif not result["complete"]:
         click.echo(f"{store}: what is there is sound; run the same `actpipe harvest` again to finish it.")
@@ -53,6 +55,20 @@ def command(store: Place, keep: bool, as_json: bool, quiet: bool) -> None:
         click.echo(f"{store}: complete, {result['shards']} shards, all checksums match.")
     if not result["complete"]:
         sys.exit(1)
+
+
+def _withdrawn(store: Store, slabs: list[int]) -> list[int]:
+    """The slabs that could be taken out: not while a harvest is writing, and not of a store that may only be read."""
+    if not slabs:
+        return []
+    try:
+        with store.objects.claim():
+            for slab in slabs:
+                store.withdraw(slab)
+    except (Failure, OSError) as error:
+        click.echo(f"The damaged slabs stay in the store: {error}", err=True)
+        return []
+    return slabs
 
 
 def _sentence(finding: dict[str, Any]) -> str:

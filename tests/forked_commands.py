@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actpipe.harvest import stage
+from actpipe.harvest import plan, stage
 from cli.__main__ import main
 
 OPERATIONS = ("writev", "fsync", "replace", "rename", "open", "mkdir", "unlink")
@@ -92,7 +92,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve() -> None:
-    stage.SMALLEST_SLAB_BYTES = 1 << 16
+    plan.SMALLEST_SLAB_BYTES = 1 << 16
     # Not changed in themselves by a harvest.
     for name in ("load_model", "load_config", "load_tokenizer"):
         setattr(stage, name, kept(getattr(stage, name)))

@@ -49,7 +49,7 @@ def test_the_fingerprint_of_files_follows_their_content(tmp_path: Path) -> None:
         ('{"text": 1}', "no text in field 'text'"),
         ("not json", "line 1 is not JSON"),
         ('{"body": "x"}', "it has body"),
-        ('["x"]', "it has list"),
+        ('["x"]', "but list"),
     ],
 )
 def test_a_bad_record_is_named_with_its_line(tmp_path: Path, content: str, sentence: str) -> None:

@@ -45,9 +45,19 @@ def test_full_sequences_are_cut_in_order() -> None:
 
 
 def test_padded_sequences_are_cut_by_length_the_longest_first() -> None:
-    present = np.arange(8) < np.array([3, 8, 1, 8, 5])[:, None]
+    present = np.arange(40) < np.array([3, 40, 16, 33, 17, 0])[:, None]
     cuts = [(chosen.tolist(), length) for chosen, length in batches_of(present, 2)]
-    assert cuts == [([1, 3], 8), ([4, 0], 5), ([2], 1)]
+    assert cuts == [([1, 3], 40), ([4], 32), ([0, 2], 16), ([5], 1)]
+
+
+def test_rows_of_padded_text_have_the_same_bits_whatever_shares_their_batch(saved_models: dict[str, Path]) -> None:
+    model, sites = loaded(saved_models["bert"])
+    tokens, doc = padded_text(model, [3, 40, 16, 33, 17, 29, 40, 5], context=40)
+    whole = rows_of(model, sites, tokens, doc, 8)
+    for number in range(8):
+        alone = rows_of(model, sites, tokens[number : number + 1], doc[number : number + 1], 1)
+        for hook, values in whole.items():
+            assert torch.equal(values.view(8, 40, -1)[number], alone[hook].view(40, -1))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert"])

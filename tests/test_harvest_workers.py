@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 import actpipe
-from actpipe.errors import Failure, Mismatch, Missing
-from actpipe.harvest import stage, workers
+from actpipe.errors import Failure, Mismatch, Missing, Misuse
+from actpipe.harvest import plan, workers
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import load_model
 from actpipe.harvest.sites import find_sites
@@ -47,16 +47,16 @@ sys.modules["actpipe"] = None
 HARVEST = """
 import sys
 from pathlib import Path
-from actpipe.harvest import stage
+from actpipe.harvest import plan, stage
 from actpipe.harvest.config import HarvestConfig
-stage.SMALLEST_SLAB_BYTES = 1 << 16
+plan.SMALLEST_SLAB_BYTES = 1 << 16
 stage.harvest(eval(sys.argv[1], {"HarvestConfig": HarvestConfig, "PosixPath": Path}))
 """
 
 
 @pytest.fixture(autouse=True)
 def small_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "SMALLEST_SLAB_BYTES", 1 << 16)
+    monkeypatch.setattr(plan, "SMALLEST_SLAB_BYTES", 1 << 16)
 
 
 @pytest.fixture
@@ -279,7 +279,9 @@ def test_a_worker_without_actpipe_is_a_sentence(config: HarvestConfig, tmp_path:
 
 def test_a_scheduler_that_is_not_there_is_a_sentence(config: HarvestConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "CONNECT_S", 0.5)
-    for address in ("tcp://127.0.0.1:9", "127.0.0.1", "carrier-pigeon://127.0.0.1:1"):
+    with pytest.raises(Misuse, match=r"--scheduler '127\.0\.0\.1' is no address; write it as tcp://HOST:8786"):
+        replace(config, scheduler="127.0.0.1")
+    for address in ("tcp://127.0.0.1:9", "unknown://127.0.0.1:1"):
         with pytest.raises(Failure, match=f"There is no Dask scheduler at {address}"):
             harvest(replace(config, scheduler=address))
 

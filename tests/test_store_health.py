@@ -9,6 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from actpipe.errors import Damaged
 from actpipe.store import Store, create_store
 from actpipe.store.advice import advice
 from actpipe.store.checksums import write_checked
@@ -154,8 +155,17 @@ def test_quantiles_of_the_histogram_are_good_to_a_few_per_cent():
         assert _quantile(count_norms(norms), q) == pytest.approx(np.quantile(norms, q), rel=0.04)
 
 
-def test_a_store_without_the_health_arrays_says_nothing_of_them(tmp_path):
+def test_a_missing_record_is_damage(tmp_path):
     store = planted_store(tmp_path / "s", noise())
+    (store.path / health_key(HOOK, 1)).unlink()
+    with pytest.raises(Damaged, match=r"Slab 1 .* its health record is missing"):
+        examine(store, HOOK)
+
+
+def test_a_store_of_version_1_says_nothing_of_health(tmp_path):
+    root = planted_store(tmp_path / "s", noise()).path / "zarr.json"
+    root.write_text(root.read_text().replace('"version": 2', '"version": 1'))
+    store = Store.open(tmp_path / "s")
     for slab in store.committed:
         (store.path / health_key(HOOK, slab)).unlink()
     health = examine(store, HOOK)
@@ -171,7 +181,7 @@ def test_a_store_with_no_slab_yet_is_described(tmp_path):
     for slab in store.committed:
         store.withdraw(slab)
     assert advice(examine(store, HOOK)) == [
-        "No row counts: there is nothing to train on. Harvest more, or with fewer --sink-positions."
+        "No rows are there yet. Finish the harvest, or train without them: train-sae --from-model."
     ]
     done = CliRunner().invoke(command, [str(store.path)])
     assert done.exit_code == 0, done.output

@@ -22,12 +22,16 @@ from .tables import parquet_documents
 
 TEXT_SUFFIXES = (".txt", ".md")
 SUFFIXES = (*TEXT_SUFFIXES, ".jsonl", ".parquet", ".txt.gz", ".md.gz", ".jsonl.gz")
+# Files that would be read as one long paragraph of something else.
+OTHER_SUFFIXES = (".csv", ".tsv", ".html", ".pdf", ".zst", ".bz2", ".xz", ".zip", ".tar", ".arrow")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def documents_of(file: Path, text_field: str, *, called: str | None = None) -> Iterator[str]:
     """The documents in order; errors name the file as `called` and the line or record."""
     called = called or str(file)
+    if file.suffix in OTHER_SUFFIXES:
+        raise Misuse(f"{called} is no text: make it a .txt, .jsonl or .parquet file (the first two also as .gz).")
     suffix = Path(file.name.removesuffix(".gz")).suffix
     if suffix == ".parquet":
         return parquet_documents(file, text_field, called)
@@ -100,9 +104,14 @@ def _records(file: Path, text_field: str, called: str) -> Iterator[str]:
         except json.JSONDecodeError as error:
             raise Misuse(f"{called}, line {number} is not JSON: {error.msg}.") from None
         if not isinstance(record, dict) or not isinstance(record.get(text_field, 0), str | None):
-            known = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-            raise Misuse(
-                f"{called}, line {number} has no text in field {text_field!r} (it has {known}). Give --text-field."
-            )
+            raise Misuse(f"{called}, line {number} {_instead(record, text_field)}. Give --text-field.")
         # JSON can spell half a surrogate pair, which is no text and which no tokenizer takes.
         yield (record[text_field] or "").encode("utf-8", "replace").decode()
+
+
+def _instead(record: object, text_field: str) -> str:
+    if not isinstance(record, dict):
+        return f"is no object with a field {text_field!r} but {type(record).__name__}"
+    if text_field in record:
+        return f"has {type(record[text_field]).__name__} and no text in field {text_field!r}"
+    return f"has no text in field {text_field!r} (it has {', '.join(record)})"

@@ -17,6 +17,9 @@ from actpipe.harvest.sites import Site
 from actpipe.progress import Progress, silent
 
 Run = Callable[..., dict[str, Tensor]]  # (input_ids, attention=None)
+LENGTH_STEP = 16  # tokens; padded sequences are cut to a multiple of it
+# How a CPU, the CUDA driver and its libraries say it.
+NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 Advance = Callable[[float], None]
 
 
@@ -25,7 +28,7 @@ class Activations:
 
     def __init__(self, run: Run, model: LanguageModel, batch_size: int, progress: Progress = silent) -> None:
         self._run, self._device, self._progress = run, model.device, progress
-        self.batch_size = batch_size
+        self._batch_size = self._fitting = batch_size
 
     def fill(
         self, tokens: NDArray[np.int32], doc: NDArray[np.int32], out: Mapping[str, Tensor], advance: Advance
@@ -38,10 +41,12 @@ class Activations:
         rows = {hook: each.view(count, context, -1) for hook, each in out.items()}
         present = doc >= 0
         padded = not present.all()
-        for chosen, length in batches_of(present, self.batch_size):
+        for chosen, length in batches_of(present, self._batch_size):
             ids = torch.from_numpy(tokens[chosen, :length].astype(np.int64))
             attention = torch.from_numpy(present[chosen, :length]) if padded else None
-            self._fill_batch(ids, attention, rows, chosen)
+            for start in range(0, len(chosen), self._fitting):
+                part = slice(start, start + self._fitting)
+                self._fill_batch(ids[part], None if attention is None else attention[part], rows, chosen[part])
             advance(len(chosen) * context)
 
     def _fill_batch(
@@ -69,9 +74,9 @@ class Activations:
     def _shrink(self, failed: int) -> None:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if self.batch_size > failed // 2:
-            self.batch_size = max(failed // 2, 1)
-            self._progress.say(f"{failed} sequences at once do not fit into memory; going on with {self.batch_size}.")
+        if self._fitting > failed // 2:
+            self._fitting = max(failed // 2, 1)
+            self._progress.say(f"{failed} sequences at once do not fit into memory; going on with {self._fitting}.")
 
     def _fill_at_once(
         self, ids: Tensor, attention: Tensor | None, rows: Mapping[str, Tensor], chosen: NDArray[np.int64]
@@ -90,22 +95,22 @@ class Activations:
 
 
 def batches_of(present: NDArray[np.bool_], size: int) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Numbers of the sequences of each batch, and the length of its longest one.
+    """Numbers of the sequences of each batch, and the length to which it is cut.
 
-    Without padding these are neighbours; with it, sequences of like length, the longest first, so that memory that
-    does not suffice is found at once.
+    That is a function of each sequence alone (its own, rounded up), so its rows do not depend on its company: another
+    length is another sum, which changes last bits. Without padding the batches are neighbours; with it they hold one
+    length each, the longest first, so that memory that does not suffice is found at once.
     """
-    lengths = present.sum(axis=1)
-    order = np.arange(len(present))
-    if len(present) and lengths.min() < present.shape[1]:
-        order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
-        yield chosen, max(int(lengths[chosen[0]]), 1)
+    context = present.shape[1]
+    lengths = np.minimum(-(-present.sum(axis=1) // LENGTH_STEP) * LENGTH_STEP, context).clip(min=1)
+    for length in np.unique(lengths)[::-1].tolist():
+        of_it = np.flatnonzero(lengths == length)
+        for start in range(0, len(of_it), size):
+            yield of_it[start : start + size], length
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 @contextmanager

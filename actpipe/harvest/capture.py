@@ -85,9 +85,12 @@ def _watched(model: LanguageModel, sites: Sequence[Site]) -> Iterator[Callable[[
             if hook in taken:  # a module that is called again in the same pass
                 return
             # Heads stay apart in some models ([batch, context, heads, width]); a row of the store is flat.
-            taken[hook] = rearrange(value, "batch position ... -> batch position (...)")
-            if len(taken) == len(sites):
+            rows = rearrange(value, "batch position ... -> batch position (...)")
+            if len(taken) + 1 == len(sites):
+                taken[hook] = rows
                 raise _Enough
+            # The pass goes on, and some models add to a tensor in place (Falcon to the output of its MLP).
+            taken[hook] = rows.clone()
 
         return note
 

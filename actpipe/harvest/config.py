@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -54,6 +55,10 @@ class HarvestConfig:
         for name, value in ((name.replace("_", "-"), getattr(self, name)) for name in whole):
             if value is not None and value < 1:
                 raise Misuse(f"--{name} must be at least 1, not {value}.")
+        if self.sink_positions < 0:
+            raise Misuse(f"--sink-positions must be at least 0, not {self.sink_positions}.")
+        if self.scheduler is not None and not re.fullmatch(r"([a-z]+://)?[^\s/]+:\d+/?", self.scheduler):
+            raise Misuse(f"--scheduler {self.scheduler!r} is no address; write it as tcp://HOST:8786.")
         if self.workers is not None and self.scheduler is not None:
             raise Misuse("--workers starts processes here and --scheduler names workers elsewhere; give one of them.")
 

@@ -187,6 +187,11 @@ def load_config(name: str, progress: Progress = silent) -> PretrainedConfig:
     return config
 
 
+def recorded_name(name: str) -> str:
+    """A name by which the model is found from any folder."""
+    return str(Path(name).resolve()) if name != embedded.NAME and Path(name).is_dir() else name
+
+
 def resolve_device(name: str | None) -> torch.device:
     """The named device, else a GPU if there is one; Misuse for one that is not there."""
     if name is None:

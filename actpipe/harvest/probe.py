@@ -26,7 +26,8 @@ LARGEST_BATCH_TOKENS = 65_536
 class Probe:
     batch_size: int
     tokens_per_second: float | None  # of the forward pass; None where not one batch fitted into memory
-    sample: dict[str, Tensor]  # hook → float32 [rows, width], of the rows that count
+    model_dtype: str
+    sample: dict[str, Tensor]  # hook → float32 [rows, width], of the rows that count, if any
 
 
 def probe(
@@ -56,7 +57,8 @@ def probe(
     return Probe(
         batch_size=trial.batch_size if batch_size is None else batch_size,
         tokens_per_second=trial.sequences_per_second * context or None,
-        sample={hook: each[counted] for hook, each in rows.items()},
+        model_dtype=str(model.dtype).removeprefix("torch."),
+        sample={hook: each[counted] if counted.any() else each for hook, each in rows.items()},
     )
 
 

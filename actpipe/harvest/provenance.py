@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from actpipe.corpora import Corpus
 from actpipe.corpora.packing import PackingPolicy
 from actpipe.harvest.config import HarvestConfig
-from actpipe.harvest.model import LanguageModel
+from actpipe.harvest.model import LanguageModel, recorded_name
 from actpipe.harvest.sites import Site
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+LOCAL_KINDS = ("files", "saved")
 # Libraries whose release may change an activation in its last bits.
 NUMERIC_LIBRARIES = ("torch", "transformers", "tokenizers")
 
@@ -30,14 +31,15 @@ def describe(
 ) -> dict[str, Any]:
     return {
         "model": {
-            "name": str(Path(model.name).resolve()) if Path(model.name).is_dir() else model.name,
+            "name": recorded_name(model.name),
             "fingerprint": model.fingerprint(),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,
         },
         "tokenizer": tokenizer_fingerprint(model.tokenizer),
         "dataset": {
-            "name": corpus.name,
+            # The same wherever it lies and wherever the next command is run; what it holds is in the fingerprint.
+            "name": Path(corpus.name).resolve().name if corpus.kind in LOCAL_KINDS else corpus.name,
             "kind": corpus.kind,
             "fingerprint": corpus.fingerprint(),
             "tokens": config.tokens,

@@ -29,7 +29,7 @@ from actpipe.harvest.model import (
     opening_token_of,
     resolve_device,
 )
-from actpipe.harvest.plan import HarvestPlan, make_plan
+from actpipe.harvest.plan import HarvestPlan, existing, make_plan, slab_bytes
 from actpipe.harvest.probe import LARGEST_BATCH_TOKENS, Probe, probe
 from actpipe.harvest.provenance import describe
 from actpipe.harvest.sites import Site, default_hooks, find_sites
@@ -48,9 +48,6 @@ from actpipe.store.verification import damage_beside_slabs
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-# A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
-SLABS_PER_RUN = 16
-SMALLEST_SLAB_BYTES, LARGEST_SLAB_BYTES = 16 << 20, 512 << 20
 DRY_RUN_TOKENS = 4_000_000  # a dry run reads no more text than this
 
 
@@ -80,12 +77,17 @@ def harvest(config: HarvestConfig, progress: Progress = silent, *, text_only: bo
     `text_only` stops before the first activation: the same harvest can fill the store later, and training can do
     without (`actpipe.harvest.live`).
     """
+    _require_place(config)
     parts = _parts(config, progress)
     store = None if config.overwrite else _continued(config, parts)
+    continues = store is not None
     store = store or _begun(config, parts, progress, text_only=text_only)
     with store.objects.claim():
         store = _mended(store, config, parts, progress)
-        speed = None if text_only else _fill(store, config, parts, progress)
+        left = [] if text_only else store.recover()
+        if continues and left:
+            _plan_rest(store, left, config, parts, progress)
+        speed = None if text_only else _fill(store, left, config, parts, progress)
     return HarvestResult(
         out=str(store.place),
         rows=store.rows,
@@ -97,7 +99,7 @@ def harvest(config: HarvestConfig, progress: Progress = silent, *, text_only: bo
 
 
 def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
-    """What `harvest` would do and cost; writes nothing.
+    """What a new `harvest` would do and cost; writes nothing.
 
     Of a text longer than `DRY_RUN_TOKENS` only the beginning is read, and the rest is taken to be there.
     """
@@ -107,6 +109,41 @@ def plan(config: HarvestConfig, progress: Progress = silent) -> HarvestPlan:
         _spool(spool, enough, config, parts, progress)
         sequences = spool.sequences if spool.sequences < enough else config.sequences
         return make_plan(config, sequences * config.context, _probe(spool, config, parts, progress))
+
+
+def _require_place(config: HarvestConfig) -> None:
+    """Raise Misuse where no store can be, before anything is loaded."""
+    objects = objects_at(config.out)
+    if objects.exists():
+        return
+    place = objects.place
+    if isinstance(place, Path):
+        above = next(folder for folder in place.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise Misuse(f"{above} is a file, so there can be no store below it. Give --out another place.")
+    _require_free(objects)
+
+
+def _plan_rest(store: Store, left: list[int], config: HarvestConfig, parts: _Parts, progress: Progress) -> None:
+    """Say what the slabs that are left will cost; raises where they have no room."""
+    start, stop = store.slab_range(left[0])
+    stop = min(stop, start + max(LARGEST_BATCH_TOKENS // config.context, 1))
+    text, doc, mask = (store.text(name, start, stop) for name in ("tokens", "doc", "mask"))
+    tokens = sum(store.layout.rows_of_slab(slab) for slab in left)
+    probed = probe(
+        parts.model,
+        parts.sites,
+        text,
+        doc,
+        mask,
+        store.config["batch_size"],
+        progress,
+        planned=tokens // config.context,
+    )
+    made = make_plan(config, tokens, probed, there_bytes=store.bytes)
+    for line in made.lines():
+        progress.say(line)
+    made.require_room(config.max_disk)
 
 
 def _parts(config: HarvestConfig, progress: Progress) -> _Parts:
@@ -170,10 +207,9 @@ def _continued(config: HarvestConfig, parts: _Parts) -> Store | None:
 
 def _require_free(objects: Objects) -> None:
     """An empty folder is a place for a store; one with anything in it is left alone."""
-    if isinstance(objects.place, Path) and objects.place.exists():
-        if not objects.place.is_dir() or any(objects.place.iterdir()):
-            raise Misuse(f"{objects.place} exists and is not a store, so it is left alone. Give --out another place.")
-        objects.place.rmdir()
+    place = objects.place
+    if isinstance(place, Path) and place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise Misuse(f"{place} exists and is not a store, so it is left alone. Give --out another place.")
 
 
 def _mended(store: Store, config: HarvestConfig, parts: _Parts, progress: Progress) -> Store:
@@ -192,7 +228,7 @@ def _mended(store: Store, config: HarvestConfig, parts: _Parts, progress: Progre
 
 def _beside(config: HarvestConfig) -> Path | None:
     """A folder on the disk of the store; the system's temporary folder may be memory."""
-    return config.out.parent if isinstance(config.out, Path) and config.out.parent.is_dir() else None
+    return existing(config.out.parent) if isinstance(config.out, Path) else None
 
 
 def _asked(config: HarvestConfig, parts: _Parts, batch_size: int | None) -> dict[str, Any]:
@@ -208,7 +244,8 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress, *, text_onl
             there = spool.sequences * config.context
             progress.say(f"The dataset ends after {readable_count(there)} of {readable_count(config.tokens)} tokens.")
         probed = _probe(spool, config, parts, progress)
-        made = make_plan(config, spool.sequences * config.context, probed)
+        freed = sum(objects_at(config.out).sizes().values()) if config.overwrite else 0
+        made = make_plan(config, spool.sequences * config.context, probed, freed_bytes=freed)
         for line in made.lines():
             progress.say(line)
         if not text_only:
@@ -226,7 +263,7 @@ def _begun(config: HarvestConfig, parts: _Parts, progress: Progress, *, text_onl
             codec=config.codec,
             channel_scales=_scales(config, probed),
             config=_asked(config, parts, probed.batch_size),
-            max_slab_bytes=min(max(made.bytes // SLABS_PER_RUN, SMALLEST_SLAB_BYTES), LARGEST_SLAB_BYTES),
+            max_slab_bytes=slab_bytes(made.bytes),
             # A model computes whole sequences: cut ones would be computed once for each piece.
             min_chunk_bytes=config.context * widest * 4 if text_only else SMALLEST_CHUNK_BYTES,
         )
@@ -270,9 +307,8 @@ def _remove(objects: Objects) -> None:
     objects.remove()
 
 
-def _fill(store: Store, config: HarvestConfig, parts: _Parts, progress: Progress) -> float | None:
-    """Compute and commit every slab that is missing; return tokens per second."""
-    left = store.recover()
+def _fill(store: Store, left: list[int], config: HarvestConfig, parts: _Parts, progress: Progress) -> float | None:
+    """Compute and commit the slabs that are missing; return tokens per second."""
     if not left:
         progress.say(f"{store.place} is complete already.")
         return None

@@ -29,7 +29,7 @@ from actpipe import __version__
 from actpipe.errors import ActpipeError, Failure, Mismatch, Missing
 from actpipe.harvest.activations import Activations, activations
 from actpipe.harvest.fill import buffers, slab_rows
-from actpipe.harvest.model import LanguageModel, load_model
+from actpipe.harvest.model import LanguageModel, load_model, recorded_name
 from actpipe.harvest.provenance import numeric_versions
 from actpipe.harvest.sites import Site
 from actpipe.places import Place
@@ -69,7 +69,7 @@ class Job:
             run=secrets.token_hex(8),
             place=store.place.absolute() if isinstance(store.place, Path) else store.place,
             fingerprint=store.fingerprint,
-            model=str(Path(model.name).absolute()) if Path(model.name).is_dir() else model.name,
+            model=recorded_name(model.name),
             device=str(model.device),
             threads=threads,
             sites=tuple(sites),

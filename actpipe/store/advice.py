@@ -28,7 +28,9 @@ def advice(health: Health) -> list[str]:
 
 
 def _text(health: Health) -> Iterator[str]:
-    if health.rows == 0:
+    if health.rows == 0 and not health.slabs:
+        yield "No rows are there yet. Finish the harvest, or train without them: train-sae --from-model."
+    elif health.rows == 0:
         yield "No row counts: there is nothing to train on. Harvest more, or with fewer --sink-positions."
     elif health.documents < FEW_DOCUMENTS:
         yield (

@@ -105,12 +105,14 @@ def error_of(rows: torch.Tensor, dtype: str, scales: Floats | None = None) -> fl
     `scales` are the channel scales of int8; by default those that these rows ask for. Massive rows carry most of the
     variance where there are any: leave them out to know the error of the others.
     """
+    if not len(rows):
+        return 0.0
     exact = rows.detach().to("cpu", torch.float32).contiguous()
     each = HookLayout(
         width=exact.shape[1],
         dtype=dtype_name(dtype),
         chunk_rows=1,
-        channel_scales=channel_scales(exact) if scales is None else scales,
+        channel_scales=channel_scales(exact) if scales is None and dtype == "int8" else scales,
     )
     wide = exact.double()
     variance = float((wide - wide.mean(0)).square().sum())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .checksums import read_checked
 from .encoding import error_of
 from .health_record import COUNTED, OTHER, HealthRecord, bin_edges, health_key, merge_records, record_width
+from .shards import damage
 from .statistics import Statistics
 from .store import Store
 
@@ -122,6 +123,8 @@ class Health:
     """γ = ‖μ‖/‖σ‖"""
     root_mean_square: float
     """√E‖x‖²"""
+    slabs: int
+    """that are there"""
     constant_channels: int
     channels: tuple[Channel, ...]
     """those with most energy"""
@@ -140,19 +143,19 @@ class Health:
 def examine(store: Store, hook: str) -> Health:
     """Everything that the committed slabs of a store tell about a hook."""
     statistics, record = store.statistics(hook), read_record(store, hook)
-    counted = _counted(store)
     spread = float(statistics.variance.sum())
     return Health(
         hook=hook,
         width=store.hooks[hook],
         dtype=store.dtype,
+        slabs=len(store.committed),
         rows=statistics.count,
-        documents=int(np.count_nonzero(np.bincount(store.doc.reshape(-1)[counted]))),
+        documents=_documents(store),
         gamma=float(np.sqrt((statistics.mean**2).sum() / spread)) if spread > 0 else None,
         root_mean_square=float(np.sqrt(statistics.mean_square)),
         constant_channels=int((statistics.variance == 0).sum()) if statistics.count else 0,
         channels=_channels(statistics) if spread > 0 else (),
-        spread=_spread(store, hook, counted) if spread > 0 else None,
+        spread=_spread(store, hook) if spread > 0 else None,
         norms=_norms(record) if record is not None and record.rows[COUNTED] else None,
         sinks=_sinks(store, record) if record is not None and record.rows[COUNTED] else None,
         largest=_largest(store, record) if record is not None else (),
@@ -166,16 +169,19 @@ def read_record(store: Store, hook: str) -> HealthRecord | None:
         try:
             parts.append(HealthRecord.unpack(read_checked(store.objects, health_key(hook, slab), "<f8", shape)))
         except FileNotFoundError:
+            if store.layout.has_health:
+                raise damage(store.layout, hook, slab, "its health record is missing") from None
             return None
     return merge_records(parts)
 
 
-def _counted(store: Store) -> NDArray[np.int64]:
-    """Numbers of the rows that count, in committed slabs."""
-    mask = store.mask.copy()
-    for slab in store.pending:
-        mask[slice(*store.slab_range(slab))] = False
-    return np.flatnonzero(mask)
+def _documents(store: Store) -> int:
+    """That have a row that counts, in committed slabs."""
+    found = np.zeros(0, np.int32)
+    for slab in store.committed:
+        doc, mask = (store.text(name, *store.slab_range(slab)) for name in ("doc", "mask"))
+        found = np.union1d(found, doc[mask])
+    return len(found)
 
 
 def _channels(statistics: Statistics) -> tuple[Channel, ...]:
@@ -194,11 +200,11 @@ def _channels(statistics: Statistics) -> tuple[Channel, ...]:
 
 
 def _norms(record: HealthRecord) -> Norms:
-    others = int(record.rows[OTHER])
+    others, longest = int(record.rows[OTHER]), float(record.longest[COUNTED, 0, 1])
     return Norms(
         mean=float(record.norm_sum[COUNTED] / record.rows[COUNTED]),
-        quantiles={str(q): _quantile(record.histogram[COUNTED], q) for q in QUANTILES},
-        longest=float(record.longest[COUNTED, 0, 1]),
+        quantiles={str(q): min(_quantile(record.histogram[COUNTED], q), longest) for q in QUANTILES},
+        longest=longest,
         zeros=int(record.histogram[COUNTED, 0]),
         others=others,
         others_mean=float(record.norm_sum[OTHER] / others) if others else None,
@@ -245,16 +251,16 @@ def _place(store: Store, row: int) -> RowPlace:
         row=row,
         sequence=sequence,
         position=position,
-        document=int(store.doc[sequence, position]),
-        token=int(store.tokens[sequence, position]),
-        counted=bool(store.mask[sequence, position]),
+        document=int(store.text("doc", sequence, sequence + 1)[0, position]),
+        token=int(store.text("tokens", sequence, sequence + 1)[0, position]),
+        counted=bool(store.text("mask", sequence, sequence + 1)[0, position]),
     )
 
 
-def _spread(store: Store, hook: str, counted: NDArray[np.int64]) -> Spread | None:
+def _spread(store: Store, hook: str) -> Spread | None:
     width = store.hooks[hook]
     wanted = SAMPLED_ROWS if width <= SAMPLED_WIDE_ROWS else SAMPLED_WIDE_ROWS
-    numbers = _sampled(counted, store.layout.hooks[hook].chunk_rows, wanted)
+    numbers = _sampled(store, store.layout.hooks[hook].chunk_rows, wanted)
     if len(numbers) < 2:
         return None
     x = store.read_rows(hook, numbers).float()
@@ -272,12 +278,26 @@ def _spread(store: Store, hook: str, counted: NDArray[np.int64]) -> Spread | Non
     )
 
 
-def _sampled(counted: NDArray[np.int64], chunk_rows: int, wanted: int) -> NDArray[np.int64]:
-    """Evenly from a few inner chunks, because a chunk is read whole."""
-    chunks = np.split(counted, np.flatnonzero(np.diff(counted // chunk_rows)) + 1)
-    chosen = [chunks[i] for i in _evenly(len(chunks), max(SAMPLED_CHUNKS, -(-wanted // chunk_rows)))]
+def _sampled(store: Store, chunk_rows: int, wanted: int) -> NDArray[np.int64]:
+    """Rows that count, evenly from a few inner chunks, because a chunk is read whole."""
+    filled = [np.zeros(0, np.int64)]  # chunks of committed slabs that have any
+    for slab in store.committed:
+        start, stop = store.slab_range(slab)
+        rows = start * store.context + np.flatnonzero(store.text("mask", start, stop))
+        filled.append(np.unique(rows // chunk_rows))
+    chunks = np.concatenate(filled)
+    chosen = chunks[_evenly(len(chunks), max(SAMPLED_CHUNKS, -(-wanted // chunk_rows)))]
     each = -(-wanted // max(len(chosen), 1))
-    return np.concatenate([chunk[_evenly(len(chunk), each)] for chunk in chosen])[:wanted]
+    counted = [_counted(store, chunk * chunk_rows, chunk_rows) for chunk in chosen.tolist()]
+    return np.concatenate([filled[0], *(rows[_evenly(len(rows), each)] for rows in counted)])[:wanted]
+
+
+def _counted(store: Store, start: int, rows: int) -> NDArray[np.int64]:
+    """Numbers of the rows from `start` on that count."""
+    first, last = start // store.context, -(-(start + rows) // store.context)
+    numbers = first * store.context + np.flatnonzero(store.text("mask", first, last))
+    found: NDArray[np.int64] = numbers[(numbers >= start) & (numbers < start + rows)]
+    return found
 
 
 def _evenly(n: int, wanted: int) -> NDArray[np.int64]:

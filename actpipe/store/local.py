@@ -27,8 +27,8 @@ NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF
 
 class LocalObjects(Objects):
     def __init__(self, place: Path) -> None:
-        self.place: Path = place
-        self._folder = _number(place)
+        self.place: Path = place.resolve() if place.is_symlink() else place
+        self._folder = _Folder(self.place)
 
     def put(self, key: str, parts: Parts) -> None:
         target = self.place / key
@@ -45,8 +45,7 @@ class LocalObjects(Objects):
                     pending, written, waiting = [], written + waiting, 0
             _write_all(file.fileno(), pending)
             # A worker may outlive its harvest: what it wrote must not end up in the store that came after.
-            if _number(self.place) != self._folder:
-                raise Failure(f"The store {self.place} was removed or replaced while it was written.")
+            self._folder.require()
 
     def get(self, key: str) -> bytes:
         return (self.place / key).read_bytes()
@@ -72,6 +71,7 @@ class LocalObjects(Objects):
             return []
 
     def delete(self, key: str) -> None:
+        self._folder.require()
         (self.place / key).unlink(missing_ok=True)
 
     def reader(self, key: str) -> Reader:
@@ -79,7 +79,7 @@ class LocalObjects(Objects):
 
     @contextmanager
     def building(self) -> Iterator[Path]:
-        self.place.parent.mkdir(parents=True, exist_ok=True)
+        _make_durable(self.place.parent)
         self._remove_stale()
         temporary = self._beside()
         try:
@@ -127,15 +127,9 @@ class LocalObjects(Objects):
 
     def _make_folder(self, folder: Path) -> None:
         """Create the folder so that its name survives a power cut; the store's own must be there."""
-        missing = []
-        while not folder.exists():
-            if folder == self.place:
-                raise Failure(f"The store {self.place} was removed or moved away while it was written.")
-            missing.append(folder)
-            folder = folder.parent
-        for path in reversed(missing):
-            path.mkdir(exist_ok=True)
-            sync_folder(path.parent)
+        if not self.place.exists():
+            raise Failure(f"The store {self.place} was removed or moved away while it was written.")
+        _make_durable(folder)
 
     def _remove_stale(self) -> None:
         """What a killed process left beside the store: its number is gone, or ours, as in a restarted container."""
@@ -148,7 +142,7 @@ class LocalObjects(Objects):
 
     def _publish(self, temporary: Path) -> None:
         try:
-            os.rename(temporary, self.place)
+            os.rename(temporary, self.place)  # replaces an empty folder
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -187,12 +181,38 @@ class _OpenFile(Reader):
         return True
 
 
-def _number(folder: Path) -> int | None:
-    """Which folder it is, whatever its name."""
-    try:
-        return folder.stat().st_ino
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+class _Folder:
+    """Which folder a path was when it was opened: held open, because the number of a removed one is given out again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._descriptor = path, -1
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0 and os is not None:
+            os.close(self._descriptor)
+
+    def require(self) -> None:
+        """Raise Failure where the path leads elsewhere now."""
+        if self._descriptor < 0:
+            self.__init__(self._path)  # type: ignore[misc]  # it was made since
+        try:
+            same = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except OSError:
+            same = False
+        if not same:
+            raise Failure(f"The store {self._path} was removed or replaced while it was written.")
+
+
+def _make_durable(folder: Path) -> None:
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 def _for_locking(path: Path) -> IO[bytes]:

@@ -136,7 +136,7 @@ def _channel_scales(objects: Objects, hook: str, layout: StoreLayout) -> NDArray
 
 
 def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], texts: Mapping[str, Text]) -> None:
-    """Create the group at `path` (an empty folder) with all its arrays; `texts` are tokens, doc and mask."""
+    """Create the group at `path` (an empty folder) with all its arrays; `texts` are tokens, doc and mask, if any."""
     import zarr
     from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
@@ -145,12 +145,12 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
     plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()], "filters": []}
     shape = (layout.sequences, layout.context)
     chunks = (min(layout.slab_sequences, layout.sequences), layout.context)
-    for name, text in texts.items():
-        array = group.create_array(name, shape=shape, chunks=chunks, dtype=TEXT_DTYPES[name], filters=[], **packed)
+    for name, kind in TEXT_DTYPES.items():
+        array = group.create_array(name, shape=shape, chunks=chunks, dtype=kind, filters=[], **packed)
         array = array.with_config({"write_empty_chunks": True})  # one of nothing but zeros too
-        for start in range(0, layout.sequences, chunks[0]):
-            array[start : start + chunks[0]] = text[start : start + chunks[0]]
-    acts, statistics, health = (group.create_group(name) for name in ("acts", "statistics", "health"))
+        for start in range(0, layout.sequences if name in texts else 0, chunks[0]):
+            array[start : start + chunks[0]] = texts[name][start : start + chunks[0]]
+    acts, statistics = group.create_group("acts"), group.create_group("statistics")
     for hook, each in layout.hooks.items():
         _create_acts(acts, layout, hook)
         if each.channel_scales is not None:
@@ -163,8 +163,9 @@ def write_arrays(path: Path, layout: StoreLayout, attribute: Mapping[str, Any], 
             channel[...] = each.channel_scales
         moments = (layout.n_slabs, 2, each.width)
         statistics.create_array(hook, shape=moments, chunks=(1, 2, each.width), dtype="float64", fill_value=0, **plain)
-        records = (layout.n_slabs, 2, record_width(layout.context))
-        health.create_array(hook, shape=records, chunks=(1, *records[1:]), dtype="float64", fill_value=0, **plain)
+        if layout.has_health:
+            health, records = group.require_group("health"), (layout.n_slabs, 2, record_width(layout.context))
+            health.create_array(hook, shape=records, chunks=(1, *records[1:]), dtype="float64", fill_value=0, **plain)
     group.create_array("commit", shape=(layout.n_slabs, 4), chunks=(1, 4), dtype="uint64", fill_value=0, **plain)
 
 

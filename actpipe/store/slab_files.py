@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actpipe.errors import Misuse
 
 from .checksums import crc32c, write_checked
-from .commit import write_commit
+from .commit import withdraw_commit, write_commit
 from .health_record import health_key, record_width
 from .layout import CHECKSUM_BYTES, StoreLayout
 from .objects import Objects
@@ -35,16 +35,32 @@ def write_slab_files(
 ) -> None:
     """Store and commit rows {hook: [n, width]}; `mask` and `doc` are [n]."""
     _check_shapes(layout, slab, rows)
+    if objects.size(layout.commit_key(slab)) is not None:  # while a slab is written again it is not there
+        withdraw_commit(objects, layout, slab)
     with ThreadPoolExecutor(2) as pool:  # the processor sums while the disk writes
         passes = {hook: pool.submit(slab_summary, layout, hook, slab, rows[hook], mask, doc) for hook in layout.hooks}
         shards = [pool.submit(write_shards, objects, layout, hook, slab, rows[hook]) for hook in layout.hooks]
-        summaries = {hook: each.result() for hook, each in passes.items()}
+        try:
+            summaries = {hook: each.result() for hook, each in passes.items()}
+        except Misuse:  # rows that are not finite
+            _forget(objects, layout, slab, shards)
+            raise
         checksums = [each.result() for each in shards]
     for hook, summary in summaries.items():
         write_checked(objects, layout.statistics_key(hook, slab), summary.moments)
         if layout.has_health:
             write_checked(objects, health_key(hook, slab), summary.health.pack())
     write_commit(objects, layout, slab, worker=worker, content=crc32c(np.concatenate(checksums)))
+
+
+def _forget(objects: Objects, layout: StoreLayout, slab: int, shards: list[Future[Any]]) -> None:
+    """Remove what was written of a slab that is refused."""
+    for each in shards:
+        each.cancel()
+    wait(shards)
+    for hook in layout.hooks:
+        for array in layout.arrays(hook):
+            objects.delete(array.shard_key(slab))
 
 
 def has_its_files(objects: Objects, layout: StoreLayout, slab: int, sizes: Mapping[str, int]) -> bool:

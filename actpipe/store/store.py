@@ -334,7 +334,8 @@ class Store:
             seed=seed,
         )
         if order.n_rows == 0:
-            raise Misuse(f"No row of {self.place} is selected and committed; run `actpipe harvest` to its end.")
+            remedy = "select others" if self.is_complete else "run `actpipe harvest` to its end"
+            raise Misuse(f"No row of {self.place} is selected and committed; {remedy}.")
         return order
 
     def _count(self, slab: int) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actpipe.errors import Damaged
+from actpipe.errors import ActpipeError, Damaged
 from actpipe.places import Place
 from actpipe.progress import Progress, silent
 
@@ -17,7 +19,7 @@ from .checksums import crc32c, read_checked
 from .commit import read_commit, recorded_slabs
 from .health_record import health_key, record_width
 from .layout import ShardedArray, StoreLayout
-from .metadata import TEXT_DTYPES, read_text
+from .metadata import TEXT_DTYPES, fingerprint, read_text, write_arrays
 from .objects import Objects
 from .shard_file import open_shard
 from .shard_index import BadShard, read_index
@@ -56,33 +58,69 @@ def _finding(
 
 def damage_beside_slabs(store: Store) -> Iterator[dict[str, Any]]:
     """What is wrong with the texts, and with what arrays and groups say about themselves."""
-    for name in TEXT_DTYPES:
-        try:
-            for slab in range(store.n_slabs):
-                read_text(store.objects, name, *store.slab_range(slab))
-        except Damaged as error:
-            yield _finding(str(error))
+    try:
+        texts = {name: _StoredText(store, name) for name in TEXT_DTYPES}
+        if store.fingerprint != fingerprint(config=store.config, hooks=store.hooks, dtype=store.dtype, **texts):
+            yield _finding("tokens, doc, mask and configuration are not those that the fingerprint was taken of")
+    except Damaged as error:
+        yield _finding(str(error))
     # We read shards by arithmetic; every other Zarr reader needs these.
-    for hook, nodes in _nodes(store.layout).items():
-        for node in nodes:
-            key = f"{node}/zarr.json"
-            try:
-                json.loads(store.objects.get(key))
-            except FileNotFoundError:
-                yield _finding(f"{key} is missing; run the same harvest again to mend it", hook=hook)
-            except ValueError:
-                yield _finding(f"{key} is not JSON; run the same harvest again to mend it", hook=hook)
+    for key, expected in _metadata(store.layout).items():
+        _part, _, hook = key.removesuffix("/zarr.json").partition("/")
+        try:
+            wrong = "" if _essence(store.objects.get(key)) == expected else "is not that of this store"
+            wrong = wrong or _refusal(store, key.removesuffix("/zarr.json"))
+        except FileNotFoundError:
+            wrong = "is missing"
+        except ValueError:
+            wrong = "is not JSON"
+        if wrong:
+            yield _finding(f"{key} {wrong}; run the same harvest again to mend it", hook=hook or None)
 
 
-def _nodes(layout: StoreLayout) -> dict[str | None, list[str]]:
-    """Hook → its arrays; None → what belongs to no hook."""
-    nodes: dict[str | None, list[str]] = {None: []}
-    for hook in layout.hooks:
-        own = [array.path for array in layout.arrays(hook)]
-        scales = [f"channels/{hook}"] if layout.dtype == "int8" else []
-        nodes[hook] = [*own, *scales, f"statistics/{hook}", *([f"health/{hook}"] if layout.has_health else [])]
-    nodes[None] = sorted({path.split("/")[0] for paths in nodes.values() for path in paths} | {"commit"})
-    return nodes
+class _StoredText:
+    """A text of a store, read a piece at a time."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+        self.shape = (store.sequences, store.context)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return read_text(self._store.objects, self._name, rows.start, min(rows.stop, self.shape[0]))
+
+
+def _refusal(store: Store, node: str) -> str:
+    """What is wrong with metadata that zarr-python does not take; empty where it does."""
+    import zarr
+
+    from .bfloat16 import register
+
+    register()
+    try:
+        zarr.open(store.objects.zarr(), path=node, mode="r")
+    except ActpipeError:
+        raise
+    except Exception as error:  # whatever its parsers raise
+        return f"cannot be read ({error})"
+    return ""
+
+
+def _metadata(layout: StoreLayout) -> dict[str, dict[str, Any]]:
+    """Key → what the metadata of every array and group below the root must say."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "store"
+        write_arrays(folder, layout, {}, {})
+        files = [file for file in folder.rglob("zarr.json") if file.parent != folder]
+        return {file.relative_to(folder).as_posix(): _essence(file.read_bytes()) for file in files}
+
+
+def _essence(content: bytes) -> dict[str, Any]:
+    """What must agree; how codecs spell their defaults is left to the version of zarr-python."""
+    node = json.loads(content)
+    if not isinstance(node, dict):
+        raise ValueError("not an object")
+    kept = ("zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value")
+    return {key: node.get(key) for key in kept} | {"codecs": [each.get("name") for each in node.get("codecs", [])]}
 
 
 def _damaged_slab(objects: Objects, layout: StoreLayout, slab: int) -> Iterator[dict[str, Any]]:
