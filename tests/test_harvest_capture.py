@@ -471,3 +471,23 @@ def test_the_fingerprint_of_a_model_follows_its_weights(saved_models: dict[str, 
     weight: Any = next(model.module.parameters())
     weight.data.view(-1)[0] += 1
     assert model.fingerprint() != before
+
+
+def test_what_a_model_adds_in_place_later_does_not_reach_what_was_captured(tmp_path: Path, tokenizer: Any) -> None:
+    """Falcon adds the output of attention to that of the MLP in place."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    torch.manual_seed(0)
+    config = FalconConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, parallel_attn=True
+    )
+    FalconForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), dtype="float32", device="cpu")
+    sites = find_sites(["module:transformer.h.*.mlp", "module:transformer.h.*"], model.config, model.tokenizer)
+    ids = some_tokens(model)
+    with capture(model, sites) as run:
+        together = run(ids)
+    for site in sites:
+        with capture(model, [site]) as run:
+            assert torch.equal(run(ids)[site.hook], together[site.hook]), site.hook
