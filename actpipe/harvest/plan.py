@@ -22,7 +22,7 @@ from actpipe.store.layout import CHECKSUM_BYTES, INDEX_ENTRY_BYTES, SMALLEST_CHU
 DISK_MARGIN = 1.05  # metadata, rounding to whole chunks and blocks of the disk
 # A slab is the unit of loss when a harvest is stopped: small runs get at least this many, of at least this size.
 SLABS_PER_RUN = 16
-SMALLEST_SLAB_BYTES, LARGEST_SLAB_BYTES = 16 << 20, 512 << 20
+SMALLEST_SLAB_BYTES, LARGEST_SLAB_BYTES = 64 << 20, 512 << 20
 TEXT_BYTES = 9  # a token, its document and its mask
 
 
