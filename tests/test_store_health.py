@@ -17,6 +17,8 @@ from actpipe.store.health import RowPlace, _quantile, examine
 from actpipe.store.health_record import count_norms, health_key
 from actpipe.store.slab_summary import slab_summary
 from cli.info import command
+from tests.small_store import HOOK as SMALL_HOOK
+from tests.small_store import filled_store
 
 CONTEXT, SEQUENCES, WIDTH, HOOK = 16, 256, 32, "blocks.0.hook_resid_post"
 
@@ -198,3 +200,10 @@ def test_info_shows_the_numbers_and_json_holds_them(tmp_path):
     printed = json.loads(CliRunner().invoke(command, [str(path), "--json"]).output)
     assert printed["health"][HOOK]["largest"][0]["value"] == 512
     assert printed["advice"][HOOK]
+
+
+def test_the_last_chunk_of_a_store_may_be_cut_by_its_end(tmp_path):
+    """Chunks of two sequences, and an odd number of sequences."""
+    store = filled_store(tmp_path / "s", max_slab_bytes=2**20)
+    assert store.sequences % (store.layout.hooks[SMALL_HOOK].chunk_rows // store.context)
+    assert examine(store, SMALL_HOOK).spread is not None

@@ -198,7 +198,7 @@ def read_text(objects: Objects, name: str, start: int = 0, stop: int | None = No
 
     try:
         array: Any = zarr.open_array(objects.zarr(), path=name, mode="r")
-        _require_chunks(objects, name, array, start, array.shape[0] if stop is None else stop)
+        _require_chunks(objects, name, array, start, array.shape[0] if stop is None else min(stop, array.shape[0]))
         values: NDArray[Any] = np.asarray(array[start:stop])
     except ActpipeError:  # such as an object store that cannot be reached
         raise
