@@ -98,15 +98,17 @@ def batches_of(present: NDArray[np.bool_], size: int) -> Iterator[tuple[NDArray[
     """Numbers of the sequences of each batch, and the length to which it is cut.
 
     That is a function of each sequence alone (its own, rounded up), so its rows do not depend on its company: another
-    length is another sum, which changes last bits. Without padding the batches are neighbours; with it they hold one
-    length each, the longest first, so that memory that does not suffice is found at once.
+    length is another sum, which changes last bits, and so does a mask where none is needed. Without padding the batches
+    are neighbours; with it they hold one length each, with padding or without, the longest first, so that memory that
+    does not suffice is found at once.
     """
-    context = present.shape[1]
-    lengths = np.minimum(-(-present.sum(axis=1) // LENGTH_STEP) * LENGTH_STEP, context).clip(min=1)
-    for length in np.unique(lengths)[::-1].tolist():
-        of_it = np.flatnonzero(lengths == length)
-        for start in range(0, len(of_it), size):
-            yield of_it[start : start + size], length
+    own, context = present.sum(axis=1), present.shape[1]
+    lengths = np.minimum(-(-own // LENGTH_STEP) * LENGTH_STEP, context).clip(min=1)
+    kinds = 2 * lengths + (own == lengths)
+    for kind in np.unique(kinds)[::-1].tolist():
+        alike = np.flatnonzero(kinds == kind)
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size], kind // 2
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

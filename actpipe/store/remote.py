@@ -179,7 +179,7 @@ def _opened(place: str) -> Any:
     try:
         from obstore.store import from_url
     except ImportError:
-        raise Missing(f"{place} is in an object store; reading those needs `pip install 'actpipe[remote]'`.") from None
+        raise Missing(f"{place} is in an object store; reading those needs `pip install obstore`.") from None
     with told(place):
         # Without client options: they would replace those of the environment, AWS_ALLOW_HTTP and AWS_TIMEOUT too.
         return from_url(place, retry_config=RETRIES)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-L1_DIGITS = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
