@@ -60,7 +60,11 @@ def test_two_workers_killed_at_random_moments_end_with_the_same_bytes(tmp_path):
     chance, kills = random.Random(0), 0
     while store.recover():
         workers = [start(WORKER, store.path, worker) for worker in range(2)]
-        time.sleep(1 + chance.random() * 1.5)
+        # From their first commit on, because how long Python takes to start says nothing about where a write is.
+        before = len(store.committed)
+        while len(store.committed) == before and any(worker.poll() is None for worker in workers):
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.02)
         for worker in workers:
             kills += worker.poll() is None
             worker.kill()
