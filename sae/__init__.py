@@ -6,32 +6,40 @@ ensemble.dictionary(0, scaling=scaling).save(folder)
 dictionary = sae.load(folder)          # .encode(x), .decode(codes), .directions, .config
 """
 
-from .architecture import Architecture
+from .architecture import Architecture, Fitted, Size, Step, Trained
 from .architectures import ReLU
 from .checkpoint import load_checkpoint, save_checkpoint
+from .coder import Coder, Dense
 from .dictionary import Dictionary, load
-from .ensemble import Ensemble, Member
+from .ensemble import Ensemble
 from .evaluate import Evaluation, evaluate
 from .fit import fit
 from .matching import max_cosines, mmcs
+from .member import Member
 from .registry import get as get_architecture
 from .registry import names as architecture_names
 from .scaling import Scaling
 from .schedules import Schedule
 from .step_report import StepReport
-from .superposition import Mixture
+from .ground_truth import Mixture
 
 __all__ = [
     "Architecture",
+    "Coder",
+    "Dense",
     "Dictionary",
     "Ensemble",
     "Evaluation",
+    "Fitted",
     "Member",
     "Mixture",
     "ReLU",
     "Scaling",
     "Schedule",
+    "Size",
+    "Step",
     "StepReport",
+    "Trained",
     "architecture_names",
     "evaluate",
     "fit",

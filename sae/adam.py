@@ -16,6 +16,7 @@ from torch.linalg import vector_norm
 from torch.optim.adam import adam
 
 from .architecture import Params
+from .stacks import corners
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -40,32 +41,41 @@ class StackedAdam:
         return cls(mean, square, steps, betas=betas, eps=eps)
 
     def step(self, params: Params, grads: Params, *, members: range, lr: Sequence[float], skip: Tensor) -> None:
-        """Move `members` (positions in the stack) by `grads`, whose axis 0 counts from the first of them.
+        """Move `members` (positions in the stack) by `grads`, both [len(members), ...] and perhaps corners of the stack.
 
         `lr` [M] and `skip` [M] bool are of the whole stack; a skipped member keeps its bits. Nothing waits for the
         device: whether to skip is read by the kernel.
         """
-        for position, member in enumerate(members):
-            self._step_one(
-                {name: p[member] for name, p in params.items()},
-                {name: g[position] for name, g in grads.items()},
-                member,
-                lr=lr[member],
-                skip=skip[member],
-            )
+        shapes = {name: tuple(g.shape[1:]) for name, g in grads.items()}
+        mean, square = corners(self.mean, shapes, members), corners(self.square, shapes, members)
+        for i, member in enumerate(members):
+            state = [[stack[name][i] for name in grads] for stack in (params, grads, mean, square)]
+            self._step_one(*state, steps=self.steps[member], lr=lr[member], skip=skip[member])
         first, last = members[0], members[-1] + 1
         self.steps[first:last] += ~skip[first:last]
 
-    def _step_one(self, params: Params, grads: Params, member: int, *, lr: float, skip: Tensor) -> None:
-        names = list(params)
+    def _step_one(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        mean: list[Tensor],
+        square: list[Tensor],
+        *,
+        steps: Tensor,
+        lr: float,
+        skip: Tensor,
+    ) -> None:
+        # The kernel walks memory and not strides: a transposed gradient, or the corner of a matrix whose columns are
+        # features, must be laid out in one piece.
+        given = [params, mean, square]
+        whole = [[t.contiguous() for t in tensors] for tensors in given]
         adam(
-            [params[name] for name in names],
-            # The kernel walks memory and not strides: a transposed gradient must be laid out like its parameter.
-            [grads[name].contiguous() for name in names],
-            [self.mean[name][member] for name in names],
-            [self.square[name][member] for name in names],
+            whole[0],
+            [g.contiguous() for g in grads],
+            whole[1],
+            whole[2],
             [],
-            [self.steps[member].clone() for _ in names],  # the kernel counts each up by itself
+            [steps.clone() for _ in params],  # the kernel counts each up by itself
             foreach=False,
             capturable=False,
             differentiable=False,
@@ -80,6 +90,10 @@ class StackedAdam:
             eps=self.eps,
             maximize=False,
         )
+        for views, pieces in zip(given, whole, strict=True):
+            for view, piece in zip(views, pieces, strict=True):
+                if piece is not view:
+                    view.copy_(piece)
 
 
 def gradient_norms(grads: Params) -> Tensor:

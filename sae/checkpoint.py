@@ -6,8 +6,7 @@ The layout is docs/reference/dictionary-format.md, second part.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,14 @@ from torch import Tensor
 
 from . import registry
 from .adam import StackedAdam
-from .ensemble import Ensemble, Member
+from .architecture import Size, Trained
+from .ensemble import Ensemble
 from .files import check_format, check_shapes, read_tensors, write_tensors
+from .member import Member
 from .schedules import Schedule
 
 FORMAT = "actpipe-ensemble"
-VERSION = 1
+VERSION = 2
 
 
 def save_checkpoint(path: str | Path, ensemble: Ensemble, *, extra: Mapping[str, Any] | None = None) -> None:
@@ -34,8 +35,8 @@ def save_checkpoint(path: str | Path, ensemble: Ensemble, *, extra: Mapping[str,
         "architecture": ensemble.architecture.name,
         "fixed": ensemble.architecture.fixed(),
         "d": ensemble.d,
-        "width": ensemble.width,
-        "members": [_member_to_json(m) for m in ensemble.members],
+        "out": ensemble.out,
+        "members": [m.to_json() for m in ensemble.members],
         "adam": {"betas": list(ensemble.adam.betas), "eps": ensemble.adam.eps},
         "schedule": dataclasses.asdict(ensemble.schedule),
         "dead_after": ensemble.dead_after,
@@ -50,12 +51,16 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
     tensors, header = read_tensors(path, device)
     check_format(path, header, FORMAT, VERSION)
     architecture = registry.get(header["architecture"])(**header["fixed"])
-    members = tuple(_member_from_json(m) for m in header["members"])
-    shapes = architecture.shapes(d=header["d"], width=header["width"])
-    check_shapes(path, tensors, _stacked_shapes(shapes, len(members), header["width"]))
+    if not isinstance(architecture, Trained):
+        raise ValueError(f"{path} names architecture {architecture.name!r}, which is not trained step by step")
+    members = tuple(Member.from_json(m) for m in header["members"])
+    size = Size(header["d"], max(m.width for m in members), header["out"])
+    shapes = architecture.shapes(size)
+    moved = [name for name in shapes if name not in architecture.buffers]
+    check_shapes(path, tensors, _stacked_shapes(shapes, moved, len(members), size.n))
     adam = StackedAdam(
-        {name: tensors[f"adam.mean.{name}"] for name in shapes},
-        {name: tensors[f"adam.square.{name}"] for name in shapes},
+        {name: tensors[f"adam.mean.{name}"] for name in moved},
+        {name: tensors[f"adam.square.{name}"] for name in moved},
         tensors["adam.steps"],
         betas=(header["adam"]["betas"][0], header["adam"]["betas"][1]),
         eps=header["adam"]["eps"],
@@ -63,6 +68,7 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
     ensemble = Ensemble(
         architecture=architecture,
         members=members,
+        size=size,
         schedule=Schedule(**header["schedule"]),
         params={name: tensors[f"params.{name}"] for name in shapes},
         adam=adam,
@@ -77,30 +83,16 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
 
 def _tensors(ensemble: Ensemble) -> dict[str, Tensor]:
     tensors = {"adam.steps": ensemble.adam.steps, "idle": ensemble.idle, "frozen": ensemble.frozen}
-    for name, p in ensemble.params.items():
-        tensors[f"params.{name}"] = p
-        tensors[f"adam.mean.{name}"] = ensemble.adam.mean[name]
-        tensors[f"adam.square.{name}"] = ensemble.adam.square[name]
+    tensors |= {f"params.{name}": p for name, p in ensemble.params.items()}
+    tensors |= {f"adam.mean.{name}": p for name, p in ensemble.adam.mean.items()}
+    tensors |= {f"adam.square.{name}": p for name, p in ensemble.adam.square.items()}
     return tensors
 
 
-def _stacked_shapes(shapes: Mapping[str, tuple[int, ...]], n_members: int, width: int) -> dict[str, tuple[int, ...]]:
-    stacked: dict[str, tuple[int, ...]] = {
-        "adam.steps": (n_members,),
-        "idle": (n_members, width),
-        "frozen": (n_members,),
-    }
-    for name, shape in shapes.items():
-        for kind in ("params", "adam.mean", "adam.square"):
-            stacked[f"{kind}.{name}"] = (n_members, *shape)
-    return stacked
-
-
-def _member_to_json(member: Member) -> dict[str, Any]:
-    clip = member.clip if math.isfinite(member.clip) else None  # JSON has no infinity
-    return {"seed": member.seed, "lr": member.lr, "clip": clip, "hyper": dict(member.hyper)}
-
-
-def _member_from_json(stored: Mapping[str, Any]) -> Member:
-    clip = math.inf if stored["clip"] is None else stored["clip"]
-    return Member(seed=stored["seed"], lr=stored["lr"], clip=clip, hyper=stored["hyper"])
+def _stacked_shapes(
+    shapes: Mapping[str, tuple[int, ...]], moved: Sequence[str], n_members: int, width: int
+) -> dict[str, tuple[int, ...]]:
+    own: dict[str, tuple[int, ...]] = {"adam.steps": (n_members,), "idle": (n_members, width), "frozen": (n_members,)}
+    params = {f"params.{name}": (n_members, *shape) for name, shape in shapes.items()}
+    moments = {f"adam.{kind}.{name}": (n_members, *shapes[name]) for kind in ("mean", "square") for name in moved}
+    return {**own, **params, **moments}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -10,9 +11,13 @@ from .ensemble import Ensemble
 from .step_report import StepReport
 
 
-def fit(ensemble: Ensemble, batches: Iterable[Tensor], *, steps: int, start: int = 0) -> Iterator[StepReport]:
+Batch: TypeAlias = Tensor | tuple[Tensor, Tensor]
+
+
+def fit(ensemble: Ensemble, batches: Iterable[Batch], *, steps: int, start: int = 0) -> Iterator[StepReport]:
     """Step `ensemble` until it has made `steps` steps; `batches` are rows [B, d] in training units, from batch `start`.
 
+    For transcoders a batch is a pair: rows [B, d] and the rows [B, out] that they should predict.
     The caller saves, logs and stops between the reports; closing the generator stops training after the last report.
     """
     if start != ensemble.steps:
@@ -22,8 +27,9 @@ def fit(ensemble: Ensemble, batches: Iterable[Tensor], *, steps: int, start: int
         )
     if start >= steps:
         return
-    for x in batches:
-        yield ensemble.step(x)
+    for batch in batches:
+        x, target = batch if isinstance(batch, tuple) else (batch, None)
+        yield ensemble.step(x, target)
         if ensemble.steps >= steps:
             return
     raise ValueError(f"the batches ended after step {ensemble.steps} of {steps}; repeat them or ask for fewer steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,13 +13,16 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Scaling:
     center: Tensor  # [d], model units
-    scale: float  # training units per model unit
+    scale: float | Tensor  # training units per model unit; [d] where blocks of coordinates are scaled apart
 
     def __post_init__(self) -> None:
-        if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise ValueError(f"a scale must be positive and finite, not {self.scale}")
         if self.center.ndim != 1 or not bool(torch.isfinite(self.center).all()):
             raise ValueError(f"a center must be one finite row [d], not a tensor of shape {list(self.center.shape)}")
+        if isinstance(self.scale, Tensor):
+            if self.scale.shape != self.center.shape or not bool(((self.scale > 0) & self.scale.isfinite()).all()):
+                raise ValueError("a scale for each coordinate must be one positive finite number for each")
+        elif not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ValueError(f"a scale must be positive and finite, not {self.scale}")
 
     @classmethod
     def identity(cls, d: int) -> Scaling:
@@ -41,8 +45,15 @@ class Scaling:
         rows = x.double()
         return cls.from_moments(rows.mean(0), rows.var(0, correction=0))
 
-    def to(self, device: torch.device | str) -> Scaling:
-        return Scaling(self.center.to(device), self.scale)
+    @classmethod
+    def beside(cls, blocks: Sequence[Scaling]) -> Scaling:
+        """For rows that are the rows of several hooks side by side, each with its own scaling."""
+        scale = torch.cat([torch.as_tensor(b.scale).to(b.center).expand(len(b.center)) for b in blocks])
+        return cls(torch.cat([b.center for b in blocks]), scale)
+
+    def to(self, place: torch.device | str | torch.dtype) -> Scaling:
+        scale = self.scale.to(place) if isinstance(self.scale, Tensor) else self.scale
+        return Scaling(self.center.to(place), scale)
 
     def apply(self, x: Tensor) -> Tensor:
         """Model units → training units; narrow rows (bfloat16) are widened to the dtype of the center."""

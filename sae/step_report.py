@@ -18,6 +18,7 @@ class StepReport:
     loss: Tensor  # [M], before the step
     grad_norm: Tensor  # [M], before clipping
     l0: Tensor  # [M], features that fire, mean over the rows of the batch
+    fvu: Tensor  # [M], squared error over the variance of the batch; NaN where the loss names no "reconstruction"
     dead: Tensor  # [M], share of features that have not fired for `dead_after` rows
     frozen: Tensor  # [M] bool, members that no longer move because a loss or gradient was not finite
     parts: dict[str, Tensor]  # [M] each, the parts of the loss that the architecture names
@@ -29,5 +30,6 @@ class StepReport:
 
     def member(self, i: int) -> dict[str, float]:
         """The numbers of one member, by name."""
-        named = {"loss": self.loss, "grad_norm": self.grad_norm, "l0": self.l0, "dead": self.dead, **self.parts}
+        own = {"loss": self.loss, "grad_norm": self.grad_norm, "l0": self.l0, "fvu": self.fvu, "dead": self.dead}
+        named = {**own, **self.parts}
         return {name: float(values[i]) for name, values in named.items()}

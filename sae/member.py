@@ -1,0 +1,49 @@
+"""What makes one member of an ensemble differ from the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .architecture import RESERVED, Architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    width: int  # features
+    seed: int = 0
+    lr: float = 1e-3
+    clip: float = math.inf  # largest norm of a gradient
+    hyper: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"a member needs a width of at least 1, not {self.width}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"a learning rate must be positive and finite, not {self.lr}")
+        if not self.clip > 0:
+            raise ValueError(f"a clip norm must be positive, not {self.clip}")
+        for name, value in self.hyper.items():
+            if not math.isfinite(value):
+                raise ValueError(f"the hyperparameter {name} must be finite, not {value}")
+
+    @classmethod
+    def of(cls, architecture: Architecture, settings: Mapping[str, float], *, width: int) -> Member:
+        """From "seed", "lr", "clip", "width" and swept fields; what is missing gets its default."""
+        return cls(
+            width=int(settings.get("width", width)),
+            seed=int(settings.get("seed", cls.seed)),
+            lr=float(settings.get("lr", cls.lr)),
+            clip=float(settings.get("clip", cls.clip)),
+            hyper=architecture.hyper({name: value for name, value in settings.items() if name not in RESERVED}),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        clip = self.clip if math.isfinite(self.clip) else None  # JSON has no infinity
+        return {"width": self.width, "seed": self.seed, "lr": self.lr, "clip": clip, "hyper": dict(self.hyper)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Member:
+        return cls(**{**stored, "clip": math.inf if stored["clip"] is None else stored["clip"]})

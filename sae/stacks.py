@@ -1,0 +1,48 @@
+"""Members of different widths in one stack: a narrow member is the leading corner of its row, the rest stays zero.
+
+What is computed is computed on the corners alone, so that a narrow member costs what it costs by itself and has the same
+numbers. Stacks are [M, ...]; a corner is a view of the rows of neighbouring members of one width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .architecture import Params
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def stacked(members: Sequence[Params], shapes: Shapes) -> Params:
+    """One tensor [M, *shape] a name; what is smaller is padded with zeros at the end of each axis."""
+    return {name: torch.stack([padded(p[name], shape) for p in members]) for name, shape in shapes.items()}
+
+
+def padded(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    behind = [room for n, whole in zip(tensor.shape, shape, strict=True) for room in (whole - n, 0)]
+    return pad(tensor, behind[::-1])
+
+
+def corners(stack: Mapping[str, Tensor], shapes: Shapes, members: range) -> Params:
+    """Views [len(members), *shape] of the stacks named in `shapes`."""
+    return {name: corner(stack[name], shape, members) for name, shape in shapes.items()}
+
+
+def corner(stack: Tensor, shape: tuple[int, ...], members: range) -> Tensor:
+    return stack[(slice(members[0], members[-1] + 1), *map(slice, shape))]
+
+
+def runs(widths: Sequence[int], longest: int) -> list[range]:
+    """Neighbours of equal width, at most `longest` together, in order."""
+    found: list[range] = []
+    for i, width in enumerate(widths):
+        run = found[-1] if found else range(0)
+        if run and widths[run[0]] == width and len(run) < longest:
+            found[-1] = range(run[0], i + 1)
+        else:
+            found.append(range(i, i + 1))
+    return found
