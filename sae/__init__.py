@@ -14,6 +14,7 @@ from .dictionary import Dictionary, load
 from .ensemble import Ensemble
 from .evaluate import Evaluation, evaluate
 from .fit import fit
+from .ground_truth import Mixture
 from .matching import max_cosines, mmcs
 from .member import Member
 from .registry import get as get_architecture
@@ -21,7 +22,6 @@ from .registry import names as architecture_names
 from .scaling import Scaling
 from .schedules import Schedule
 from .step_report import StepReport
-from .ground_truth import Mixture
 
 __all__ = [
     "Architecture",
