@@ -21,14 +21,19 @@ def sparse_bias(sample: Tensor, W_enc: Tensor, share: float) -> Tensor:
 
     Exactly round(share · N) rows fire: the threshold lies midway between two neighbouring pre-activations.
     """
-    n_fire = round(share * len(sample))
-    if not 1 <= n_fire < len(sample):
-        raise ValueError(
-            f"no threshold lets a feature fire on {share:.3g} of {len(sample)} sample rows; "
-            f"give a share between 0 and 1 and at least {max(2, round(1 / share) if share > 0 else 2)} rows"
-        )
     if not bool(torch.isfinite(sample).all()):
         raise ValueError("the sample of rows contains NaN or infinity; look for damaged or overflowing activations")
-    pre_activations = W_enc @ sample.to(W_enc).T
+    return bias_for_share(W_enc @ sample.to(W_enc).T, share)
+
+
+def bias_for_share(pre_activations: Tensor, share: float) -> Tensor:
+    """The biases [n] that lift exactly round(share · N) of the N entries of each row [n, N] above zero."""
+    n_rows = pre_activations.shape[1]
+    n_fire = round(share * n_rows)
+    if not 1 <= n_fire < n_rows:
+        raise ValueError(
+            f"no threshold lets a feature fire on {share:.3g} of {n_rows} sample rows; "
+            f"give a share between 0 and 1 and at least {max(2, round(1 / share) if share > 0 else 2)} rows"
+        )
     largest = pre_activations.topk(n_fire + 1, dim=1).values
     return -(largest[:, n_fire - 1] + largest[:, n_fire]) / 2
