@@ -17,8 +17,10 @@ from .fit import fit
 from .ground_truth import Mixture
 from .matching import max_cosines, mmcs
 from .member import Member
+from .placement import joined, part, placed
 from .registry import get as get_architecture
 from .registry import names as architecture_names
+from .resampling import Resampling
 from .scaling import Scaling
 from .schedules import Schedule
 from .step_report import StepReport
@@ -34,6 +36,7 @@ __all__ = [
     "Member",
     "Mixture",
     "ReLU",
+    "Resampling",
     "Scaling",
     "Schedule",
     "Size",
@@ -44,9 +47,12 @@ __all__ = [
     "evaluate",
     "fit",
     "get_architecture",
+    "joined",
     "load",
     "load_checkpoint",
     "max_cosines",
     "mmcs",
+    "part",
+    "placed",
     "save_checkpoint",
 ]

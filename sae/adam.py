@@ -41,10 +41,10 @@ class StackedAdam:
         return cls(mean, square, steps, betas=betas, eps=eps)
 
     def step(self, params: Params, grads: Params, *, members: range, lr: Sequence[float], skip: Tensor) -> None:
-        """Move `members` (positions in the stack) by `grads`, both [len(members), ...] and perhaps corners of the stack.
+        """Move the `params` of `members` (positions in the stack) by `grads`, each [len(members), ...].
 
-        `lr` [M] and `skip` [M] bool are of the whole stack; a skipped member keeps its bits. Nothing waits for the
-        device: whether to skip is read by the kernel.
+        Both may be corners of the stack. `lr` [M] and `skip` [M] bool are of the whole stack; a skipped member keeps
+        its bits. Nothing waits for the device: whether to skip is read by the kernel.
         """
         shapes = {name: tuple(g.shape[1:]) for name, g in grads.items()}
         mean, square = corners(self.mean, shapes, members), corners(self.square, shapes, members)

@@ -17,8 +17,10 @@ from . import registry
 from .adam import StackedAdam
 from .architecture import Size, Trained
 from .ensemble import Ensemble
-from .files import check_format, check_shapes, read_tensors, write_tensors
+from .files import check_dtypes, check_format, check_shapes, read_tensors, write_tensors
+from .grouping import check_choices
 from .member import Member
+from .resampling import Resampling
 from .schedules import Schedule
 
 FORMAT = "actpipe-ensemble"
@@ -39,7 +41,11 @@ def save_checkpoint(path: str | Path, ensemble: Ensemble, *, extra: Mapping[str,
         "members": [m.to_json() for m in ensemble.members],
         "adam": {"betas": list(ensemble.adam.betas), "eps": ensemble.adam.eps},
         "schedule": dataclasses.asdict(ensemble.schedule),
+        "density": ensemble.density,
         "dead_after": ensemble.dead_after,
+        "resampling": None if ensemble.resampling is None else dataclasses.asdict(ensemble.resampling),
+        "coder": ensemble.coder,
+        "precision": ensemble.precision,
         "extra": dict(extra or {}),
     }
     write_tensors(Path(path), _tensors(ensemble), header)
@@ -50,14 +56,25 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
     path = Path(path)
     tensors, header = read_tensors(path, device)
     check_format(path, header, FORMAT, VERSION)
+    try:
+        return _ensemble(path, tensors, header), header["extra"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path} is no checkpoint that this actpipe wrote ({error!r} in its header)") from error
+
+
+def _ensemble(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Ensemble:
     architecture = registry.get(header["architecture"])(**header["fixed"])
     if not isinstance(architecture, Trained):
         raise ValueError(f"{path} names architecture {architecture.name!r}, which is not trained step by step")
+    check_choices(header["coder"], header["precision"])
     members = tuple(Member.from_json(m) for m in header["members"])
     size = Size(header["d"], max(m.width for m in members), header["out"])
     shapes = architecture.shapes(size)
     moved = [name for name in shapes if name not in architecture.buffers]
     check_shapes(path, tensors, _stacked_shapes(shapes, moved, len(members), size.n))
+    _check_dtypes(path, tensors)
+    if len(header["density"]) != len(members):
+        raise ValueError(f"{path} knows the density of {len(header['density'])} members and has {len(members)}")
     adam = StackedAdam(
         {name: tensors[f"adam.mean.{name}"] for name in moved},
         {name: tensors[f"adam.square.{name}"] for name in moved},
@@ -65,7 +82,7 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
         betas=(header["adam"]["betas"][0], header["adam"]["betas"][1]),
         eps=header["adam"]["eps"],
     )
-    ensemble = Ensemble(
+    return Ensemble(
         architecture=architecture,
         members=members,
         size=size,
@@ -74,11 +91,14 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
         adam=adam,
         idle=tensors["idle"],
         frozen=tensors["frozen"],
+        density=header["density"],
         dead_after=header["dead_after"],
+        resampling=None if header["resampling"] is None else Resampling(**header["resampling"]),
+        coder=header["coder"],
+        precision=header["precision"],
         steps=header["step"],
         rows=header["rows"],
     )
-    return ensemble, header["extra"]
 
 
 def _tensors(ensemble: Ensemble) -> dict[str, Tensor]:
@@ -96,3 +116,11 @@ def _stacked_shapes(
     params = {f"params.{name}": (n_members, *shape) for name, shape in shapes.items()}
     moments = {f"adam.{kind}.{name}": (n_members, *shapes[name]) for kind in ("mean", "square") for name in moved}
     return {**own, **params, **moments}
+
+
+def _check_dtypes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    counts = {"adam.steps": torch.float32, "idle": torch.int64, "frozen": torch.bool}
+    real = next(t.dtype for name, t in tensors.items() if name.startswith("params."))
+    if real not in (torch.float32, torch.float64):
+        raise ValueError(f"in {path} parameters are {real}; training has them as float32 or float64")
+    check_dtypes(path, tensors, {**dict.fromkeys(tensors, real), **counts})

@@ -15,22 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adam import StackedAdam, clipped, gradient_norms
+from .adam import BETAS, StackedAdam, clipped, gradient_norms
 from .architecture import Aux, Params, Size, Trained
-from .coder import Dense
+from .batches import checked_batch
+from .creation import checked_size, fresh
 from .dead import dead_share, idle_after
 from .dictionary import Dictionary
 from .gradients import Given, gradients
-from .member import Member
+from .grouping import CoderName, Group, Precision, check_choices, grouped
+from .member import Member, stacked_hyper
+from .resampling import Resampling, check_resampling, drawn_rows, per_feature, restarted
 from .scaling import Scaling
 from .schedules import Schedule
-from .stacks import Shapes, corner, corners, runs, stacked
+from .stacks import Shapes, corner, corners
 from .step_report import StepReport
-from .unit_rows import normalised, projected
+from .unit_rows import normalise, projected
 
-# Above this many codes a member (B · n) a CPU is faster one member at a time, because a member's codes stay in its
-# caches and matrix products need no batching; below it, one vmap saves the overhead of M calls. Measured on two cores.
-CODES_AT_ONCE_ON_CPU = 2**19
+# A CPU knows the density after every step; asking any other device waits for it, so there it is asked now and then.
+DENSITY_EVERY = 16
 
 
 @dataclass(kw_only=True)
@@ -45,7 +47,11 @@ class Ensemble:
     adam: StackedAdam
     idle: Tensor  # [M, n] int64, rows since the feature fired
     frozen: Tensor  # [M] bool, members that met a loss or gradient that is not finite
+    density: list[float]  # of each member's codes when last measured; it chooses the coder
     dead_after: int  # rows without firing after which a feature counts as dead
+    resampling: Resampling | None = None
+    coder: CoderName = "auto"
+    precision: Precision = "float32"  # of matrix products; parameters and everything else stay in their dtype
     steps: int = 0  # steps made
     rows: int = 0  # rows seen
 
@@ -62,6 +68,10 @@ class Ensemble:
         share: float = 0.02,
         schedule: Schedule | None = None,
         dead_after: int = 1_000_000,
+        resampling: Resampling | None = None,
+        coder: CoderName = "auto",
+        precision: Precision = "float32",
+        betas: tuple[float, float] = BETAS,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Ensemble:
@@ -70,20 +80,12 @@ class Ensemble:
         `width` is for members that set none. `sample` [N, d]: rows in training units; with it each feature first fires
         on `share` of them.
         """
+        check_choices(coder, precision)
         settled = tuple(Member.of(architecture, m, width=width) for m in members)
-        size = _checked_size(architecture, settled, d, out, sample)
-        rows = None if sample is None else sample.detach().to("cpu", torch.float32)
-        fresh = [
-            architecture.init(
-                Size(d, m.width, size.out),
-                m.hyper,
-                torch.Generator().manual_seed(m.seed),
-                sample=rows,
-                share=share,
-            )
-            for m in settled
-        ]
-        stack = stacked(fresh, architecture.shapes(size))
+        size = checked_size(architecture, settled, d=d, out=out, sample=sample)
+        if resampling is not None:
+            check_resampling(architecture, size)
+        stack = fresh(architecture, settled, size, sample=sample, share=share)
         params = {name: p.to(device, dtype) for name, p in stack.items()}
         return cls(
             architecture=architecture,
@@ -91,10 +93,16 @@ class Ensemble:
             size=size,
             schedule=schedule or Schedule(),
             params=params,
-            adam=StackedAdam.zeros({name: p for name, p in params.items() if name not in architecture.buffers}),
+            adam=StackedAdam.zeros(
+                {name: p for name, p in params.items() if name not in architecture.buffers}, betas=betas
+            ),
             idle=torch.zeros(len(settled), size.n, dtype=torch.int64, device=device),
             frozen=torch.zeros(len(settled), dtype=torch.bool, device=device),
+            density=[1.0] * len(settled),  # nothing is known yet
             dead_after=dead_after,
+            resampling=resampling,
+            coder=coder,
+            precision=precision,
         )
 
     def __len__(self) -> int:
@@ -126,13 +134,28 @@ class Ensemble:
 
         `target` [B, out] for transcoders alone: the rows to predict.
         """
-        x, target = self._batch(x, target)
+        x, target = (
+            rows.detach().to(self.device, self.dtype) for rows in checked_batch(self.architecture, self.size, x, target)
+        )
         lr_factor = self.schedule.lr_factor(self.steps)
         sparsity_factor = self.schedule.sparsity_factor(self.steps)
-        groups = [self._step_group(members, x, target) for members in self._groups(len(x))]
+        groups = grouped(
+            self.members,
+            self.density,
+            n_rows=len(x),
+            device=self.device,
+            coder=self.coder,
+            precision=self.precision,
+        )
+        parts = [self._step_group(group, x, target) for group in groups]
+        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         self.steps += 1
         self.rows += len(x)
-        whole = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
+        if self.device.type == "cpu" or self.steps % DENSITY_EVERY == 1:
+            self.density = [l0 / m.width for l0, m in zip(whole["l0"].tolist(), self.members, strict=True)]
+        if self.resampling is not None and self.resampling.is_due(self.steps):
+            for member in range(len(self)):
+                self._resample(member, x, target)
         loss = whole.pop("loss")
         error = whole.get("reconstruction", torch.full_like(loss, math.nan))
         return StepReport(
@@ -144,7 +167,7 @@ class Ensemble:
             grad_norm=whole.pop("grad_norm"),
             l0=whole.pop("l0"),
             fvu=error / (target - target.mean(0)).square().sum().div(len(x)),
-            dead=torch.cat([dead_share(self._idle(range(i, i + 1)), self.dead_after) for i in range(len(self))]),
+            dead=whole.pop("dead"),
             frozen=self.frozen.clone(),
             parts=whole,
         )
@@ -183,21 +206,6 @@ class Ensemble:
         views = corners(self.params, self._shapes(member), range(member, member + 1))
         return {name: p[0].clone() for name, p in views.items()}
 
-    def _batch(self, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
-        if x.ndim != 2 or x.shape[1] != self.d or len(x) == 0:
-            raise ValueError(f"a batch must be rows [B, {self.d}], not a tensor of shape {list(x.shape)}")
-        x = x.detach().to(self.device, self.dtype)
-        if (target is not None) != (self.architecture.reads == "pair"):
-            raise ValueError(
-                f"architecture {self.architecture.name!r} predicts "
-                + ("other rows; give them as the target" if target is None else "its own rows and takes no target")
-            )
-        if target is None:
-            return x, x
-        if target.shape != (len(x), self.out):
-            raise ValueError(f"the target must be rows [{len(x)}, {self.out}], not of shape {list(target.shape)}")
-        return x, target.detach().to(self.device, self.dtype)
-
     def _shapes(self, member: int) -> Shapes:
         """Of the parameters of one member, without padding."""
         return self.architecture.shapes(Size(self.d, self.members[member].width, self.out))
@@ -206,20 +214,20 @@ class Ensemble:
         """A view [members, width] of neighbours of one width."""
         return corner(self.idle, (self.members[members[0]].width,), members)
 
-    def _groups(self, n_rows: int) -> list[range]:
-        """Neighbours of one width that are stepped together."""
-        one_by_one = self.device.type == "cpu" and n_rows * self.width > CODES_AT_ONCE_ON_CPU
-        return runs([m.width for m in self.members], longest=1 if one_by_one else len(self))
-
-    def _step_group(self, members: range, x: Tensor, target: Tensor) -> Aux:
+    def _step_group(self, group: Group, x: Tensor, target: Tensor) -> Aux:
         """Step neighbours of one width; return what there is to report, each [len(members)]."""
+        members = group.members
         first, last = members[0], members[-1] + 1
         params = corners(self.params, self._shapes(first), members)
         idle = self._idle(members)
         given = Given(
-            x=x, target=target, dead=idle >= self.dead_after, hyper=self._hyper(members), progress=self._progress()
+            x=x,
+            target=target,
+            dead=idle >= self.dead_after,
+            hyper=self._hyper(members),
+            progress=torch.full((), self.schedule.progress(self.steps), dtype=self.dtype, device=self.device),
         )
-        grads, loss, aux = gradients(self.architecture, params, given, Dense())
+        grads, loss, aux = gradients(self.architecture, params, given, group.coder)
         n_fired, buffers = aux.pop("firings"), aux.pop("buffers", {})
         grads.update(projected(grads, params, self.architecture.unit_rows))
         norms = gradient_norms(grads)
@@ -229,47 +237,43 @@ class Ensemble:
             grads = clipped(grads, norms, torch.tensor(limits, dtype=norms.dtype, device=norms.device))
         lr = [m.lr * self.schedule.lr_factor(self.steps) for m in self.members]
         self.adam.step(params, grads, members=members, lr=lr, skip=self.frozen)
-        changed = {**normalised(params, self.architecture.unit_rows), **buffers}
-        for name, new in changed.items():
+        normalise(params, self.architecture.unit_rows, skip=frozen)
+        for name, new in buffers.items():
             params[name].copy_(_unless(frozen, params[name], new))
         idle.copy_(_unless(frozen, idle, idle_after(idle, n_fired, len(x))))
-        return {"loss": loss, "grad_norm": norms, "l0": n_fired.sum(1).to(loss) / len(x), **aux}
+        return {
+            "loss": loss,
+            "grad_norm": norms,
+            "l0": n_fired.sum(1).to(loss) / len(x),
+            "dead": dead_share(idle, self.dead_after),
+            **aux,
+        }
 
-    def _progress(self) -> Tensor:
-        """The share of training done; 0 for a training without an end."""
-        done = self.steps / self.schedule.steps if self.schedule.steps else 0.0
-        return torch.tensor(min(1.0, done), dtype=self.dtype, device=self.device)
+    def _resample(self, member: int, x: Tensor, target: Tensor) -> None:
+        """Start the dead features of one member again from rows of this batch."""
+        one = range(member, member + 1)
+        settings, params, idle = self.members[member], self.params_of(member), self._idle(one)[0]
+        dead = idle >= self.dead_after
+        if bool(self.frozen[member]) or not bool(dead.any()):
+            return
+        hyper = {name: value[0] for name, value in self._hyper(one).items()}
+        losses = (target - self.architecture.reconstruct(params, x, hyper)).square().sum(1)
+        rows = drawn_rows(losses, int(dead.sum()), seed=settings.seed, step=self.steps)
+        shapes = per_feature(self.architecture, Size(self.d, settings.width, self.out))
+        own = {name: params[name] for name in shapes}
+        for name, new in restarted(own, dead, reads=x[rows], writes=target[rows]).items():
+            corner(self.params[name], shapes[name], one)[0].copy_(new)
+            for moments in (self.adam.mean[name], self.adam.square[name]):
+                corner(moments, shapes[name], one)[0][dead] = 0.0
+        idle[dead] = 0
 
     def _hyper(self, members: range) -> dict[str, Tensor]:
         """The swept fields [len(members)], penalties already multiplied by the warm-up."""
-        factor = dict.fromkeys(self.architecture.penalties, self.schedule.sparsity_factor(self.steps))
-        return {
-            name: torch.tensor(
-                [self.members[m].hyper[name] * factor.get(name, 1.0) for m in members],
-                dtype=self.dtype,
-                device=self.device,
-            )
-            for name in self.architecture.swept
-        }
+        factors = dict.fromkeys(self.architecture.penalties, self.schedule.sparsity_factor(self.steps))
+        values = stacked_hyper(self.members[members[0] : members[-1] + 1], factors)
+        return {name: value.to(self.device, self.dtype) for name, value in values.items()}
 
 
 def _unless(frozen: Tensor, old: Tensor, new: Tensor) -> Tensor:
     """`new` [members, ...], and `old` for members that are frozen."""
     return torch.where(frozen.view(-1, *[1] * (old.ndim - 1)), old, new)
-
-
-def _checked_size(
-    architecture: Trained, members: Sequence[Member], d: int, out: int | None, sample: Tensor | None
-) -> Size:
-    """The size of the widest member, after every member has been found possible."""
-    if not members:
-        raise ValueError("an ensemble needs at least one member")
-    if d < 1 or (out is not None and out < 1):
-        raise ValueError(f"rows need a width of at least 1, not d = {d} and out = {out}")
-    if out is not None and out != d and architecture.reads != "pair":
-        raise ValueError(f"architecture {architecture.name!r} predicts its own rows; out must be d = {d}, not {out}")
-    if sample is not None and (sample.ndim != 2 or sample.shape[1] != d):
-        raise ValueError(f"the sample must be rows [N, {d}], not a tensor of shape {list(sample.shape)}")
-    for member in members:
-        architecture.check(Size.of(d, member.width, out), member.hyper)
-    return Size.of(d, max(m.width for m in members), out)

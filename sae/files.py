@@ -74,6 +74,12 @@ def check_shapes(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[st
         raise ValueError(f"{path} holds tensors that nothing reads: {', '.join(unknown)}")
 
 
+def check_dtypes(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.dtype]) -> None:
+    for name, dtype in expected.items():
+        if tensors[name].dtype != dtype:
+            raise ValueError(f"in {path} the tensor {name!r} is {tensors[name].dtype}, not {dtype}")
+
+
 def check_format(path: Path, header: Any, format: str, version: int) -> None:
     if not isinstance(header, dict) or header.get("format") != format:
         raise ValueError(f"{path} is not an {format}")

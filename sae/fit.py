@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
 
-from torch import Tensor
-
+from .batches import Batch
 from .ensemble import Ensemble
 from .step_report import StepReport
-
-
-Batch: TypeAlias = Tensor | tuple[Tensor, Tensor]
 
 
 def fit(ensemble: Ensemble, batches: Iterable[Batch], *, steps: int, start: int = 0) -> Iterator[StepReport]:

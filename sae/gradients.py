@@ -39,7 +39,7 @@ def gradients(architecture: Trained, params: Params, given: Given, coder: Coder)
         return grads, value, aux
     # The same function of the only member, without the batched matrix products that vmap would make of its own.
     grads, (value, aux) = gradient(*_each(stacked, lambda t: t[0]))
-    return _each((grads, value, aux), lambda t: t[None])
+    return _each(grads, lambda t: t[None]), value[None], _each(aux, lambda t: t[None])
 
 
 def _each(tree: Any, change: Any) -> Any:

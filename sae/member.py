@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from .architecture import RESERVED, Architecture
 
@@ -47,3 +50,11 @@ class Member:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Member:
         return cls(**{**stored, "clip": math.inf if stored["clip"] is None else stored["clip"]})
+
+
+def stacked_hyper(members: Sequence[Member], factors: Mapping[str, float]) -> dict[str, Tensor]:
+    """Each swept field [len(members)], float64, those named in `factors` multiplied."""
+    return {
+        name: torch.tensor([m.hyper[name] * factors.get(name, 1.0) for m in members], dtype=torch.float64)
+        for name in members[0].hyper
+    }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear warm-up of the learning rate, linear decay to zero at its end, linear warm-up of the sparsity penalty.
+    """Warm-ups and decays of learning rate and sparsity penalty: on a line up from zero, and down to zero at the end.
 
     All zeros, the default, is a constant learning rate and penalty for ever.
     """
@@ -15,13 +17,18 @@ class Schedule:
     steps: int = 0  # length of training; 0: no end, hence no decay
     lr_warmup: int = 0  # steps
     lr_decay: int = 0  # steps, the last ones
+    lr_decay_shape: Literal["linear", "cosine"] = "linear"
     sparsity_warmup: int = 0  # steps
+    sparsity_decay: int = 0  # steps, the last ones
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.lr_warmup, self.lr_decay, self.sparsity_warmup) < 0:
+        if min(getattr(self, f.name) for f in fields(self) if f.name != "lr_decay_shape") < 0:
             raise ValueError(f"a schedule counts steps and cannot be negative: {self}")
-        if self.lr_decay > self.steps:
-            raise ValueError(f"a decay over {self.lr_decay} steps does not fit into a training of {self.steps} steps")
+        for decay in (self.lr_decay, self.sparsity_decay):
+            if decay > self.steps:
+                raise ValueError(f"a decay over {decay} steps does not fit into a training of {self.steps} steps")
+        if self.lr_decay_shape not in ("linear", "cosine"):
+            raise ValueError(f"a learning rate decays 'linear' or 'cosine', not {self.lr_decay_shape!r}")
 
     @classmethod
     def over(cls, steps: int) -> Schedule:
@@ -31,9 +38,22 @@ class Schedule:
 
     def lr_factor(self, step: int) -> float:
         """For step 0, 1, …: the multiple of each member's learning rate; the first is already above zero."""
-        rising = min(1.0, (step + 1) / self.lr_warmup) if self.lr_warmup else 1.0
-        falling = min(1.0, max(0, self.steps - step) / self.lr_decay) if self.lr_decay else 1.0
-        return min(rising, falling)
+        left = self._left(step, self.lr_decay)
+        falling = left if self.lr_decay_shape == "linear" else (1 - math.cos(math.pi * left)) / 2
+        return min(_risen(step, self.lr_warmup), falling)
 
     def sparsity_factor(self, step: int) -> float:
-        return min(1.0, (step + 1) / self.sparsity_warmup) if self.sparsity_warmup else 1.0
+        """For step 0, 1, …: the multiple of each penalty."""
+        return min(_risen(step, self.sparsity_warmup), self._left(step, self.sparsity_decay))
+
+    def progress(self, step: int) -> float:
+        """The share of training done before step 0, 1, …; 0 in a training without an end."""
+        return min(1.0, step / self.steps) if self.steps else 0.0
+
+    def _left(self, step: int, decay: int) -> float:
+        """The share of the last `decay` steps that is still to come."""
+        return min(1.0, max(0, self.steps - step) / decay) if decay else 1.0
+
+
+def _risen(step: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0

@@ -1,7 +1,8 @@
-"""Members of different widths in one stack: a narrow member is the leading corner of its row, the rest stays zero.
+"""Members of different widths in one stack [M, ...]: a narrow member is the leading corner, the rest is zero.
 
-What is computed is computed on the corners alone, so that a narrow member costs what it costs by itself and has the same
-numbers. Stacks are [M, ...]; a corner is a view of the rows of neighbouring members of one width.
+Computed is on corners alone, views of neighbouring members of one width, so that a narrow member costs what it costs by
+itself and has the same numbers. One vmap over padded and masked members would cost each as much as the widest, and be
+wrong wherever an architecture counts its features (the prefixes of a Matryoshka).
 """
 
 from __future__ import annotations
@@ -34,15 +35,3 @@ def corners(stack: Mapping[str, Tensor], shapes: Shapes, members: range) -> Para
 
 def corner(stack: Tensor, shape: tuple[int, ...], members: range) -> Tensor:
     return stack[(slice(members[0], members[-1] + 1), *map(slice, shape))]
-
-
-def runs(widths: Sequence[int], longest: int) -> list[range]:
-    """Neighbours of equal width, at most `longest` together, in order."""
-    found: list[range] = []
-    for i, width in enumerate(widths):
-        run = found[-1] if found else range(0)
-        if run and widths[run[0]] == width and len(run) < longest:
-            found[-1] = range(run[0], i + 1)
-        else:
-            found.append(range(i, i + 1))
-    return found

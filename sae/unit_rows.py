@@ -1,7 +1,7 @@
 """Rows kept at length 1: gradients lose the part along the row, and rows are normalised after the step.
 
 Without the projection Adam's moments would be fed by a part of the gradient that normalising takes back
-(Bricken et al. 2023, appendix; in later code "remove gradient parallel to decoder directions").
+(Bricken et al. 2023, appendix).
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from .architecture import Params
 
 
 def projected(grads: Params, params: Params, names: Sequence[str]) -> Params:
-    """g − (g · w) w / ‖w‖² for the rows [..., d] of the named parameters."""
-    return {name: _off(grads[name], params[name]) for name in names}
+    """g − (g · w) w for the rows w [..., d] of length 1 of the named parameters."""
+    along = {name: torch.linalg.vecdot(grads[name], params[name])[..., None] for name in names}
+    return {name: torch.addcmul(grads[name], along[name], params[name], value=-1.0) for name in names}
 
 
-def normalised(params: Params, names: Sequence[str]) -> Params:
-    """The named parameters with rows of length 1; a row of zeros stays."""
-    return {name: params[name] / _positive(params[name].norm(dim=-1, keepdim=True)) for name in names}
+def normalise(params: Params, names: Sequence[str], *, skip: Tensor) -> None:
+    """w ← w / ‖w‖ for the rows of the named parameters [members, n, d], in place.
 
-
-def _off(g: Tensor, w: Tensor) -> Tensor:
-    along = (g * w).sum(-1, keepdim=True) / _positive(w.square().sum(-1, keepdim=True))
-    return g - along * w
-
-
-def _positive(x: Tensor) -> Tensor:
-    return torch.where(x > 0, x, 1.0)
+    Members that `skip` [members] names keep their bits, and so does a row of zeros.
+    """
+    for name in names:
+        length = params[name].norm(dim=-1, keepdim=True)
+        kept = skip.view(-1, *[1] * (length.ndim - 1)) | (length == 0)
+        params[name].div_(torch.where(kept, 1.0, length))

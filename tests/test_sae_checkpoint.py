@@ -112,7 +112,7 @@ def damage_version(path):
         (damage_truncate, "state is missing or damaged"),
         (damage_replace, "state is missing or damaged"),
         (damage_rename_tensor, r"lacks the tensor 'adam\.mean\.W_enc'"),
-        (damage_version, "version 99; this actpipe reads version 1"),
+        (damage_version, "version 99; this actpipe reads version 2"),
         (lambda path: path.unlink(), "state is missing or damaged"),
     ],
 )

@@ -66,7 +66,7 @@ def test_rows_of_any_leading_shape_and_narrow_dtype_are_encoded():
 def test_a_feature_without_a_direction_stays_silent():
     params = {"W_enc": torch.eye(2), "b_enc": torch.zeros(2), "W_dec": torch.eye(2), "b_dec": torch.zeros(2)}
     params["W_dec"][1] = 0
-    folded = sae.ReLU().fold(params, sae.Scaling.identity(2))
+    folded = sae.ReLU().fold(params, sae.Scaling.identity(2), sae.Scaling.identity(2))
     assert folded["W_dec"].tolist() == [[1, 0], [0, 0]]
     assert sae.ReLU().encode(folded, torch.ones(1, 2), {}).tolist() == [[1, 0]]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sae
-import sae.ensemble
+import sae.grouping
 
 D, WIDTH, BATCH = 12, 20, 32
 
@@ -101,8 +101,13 @@ def test_rounding_in_float32_leads_no_farther_astray_than_in_separate_runs():
             assert error <= max(1e-6, 10 * float((alone[name] - p).abs().max()))
 
 
+def step_on(x, *, dead=None, progress=0.0):
+    dead = torch.zeros(WIDTH, dtype=torch.bool) if dead is None else dead
+    return sae.Step(x=x, target=x, dead=dead, progress=torch.tensor(progress, dtype=x.dtype), coder=sae.Dense())
+
+
 def test_members_stepped_one_by_one_have_the_bits_of_torch_adam_on_the_same_loss(monkeypatch):
-    monkeypatch.setattr(sae.ensemble, "CODES_AT_ONCE_ON_CPU", 0)
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
     rows = correlated_rows(BATCH * 50, dtype=torch.float32)
     ensemble = sae.Ensemble.create(sae.ReLU(), MEMBERS, d=D, width=WIDTH, sample=rows)
     starts = [{name: p[i].clone() for name, p in ensemble.params.items()} for i in range(len(MEMBERS))]
@@ -112,7 +117,7 @@ def test_members_stepped_one_by_one_have_the_bits_of_torch_adam_on_the_same_loss
         params = {name: p.requires_grad_() for name, p in starts[i].items()}
         optimizer = torch.optim.Adam(params.values(), lr=member["lr"], fused=True)
         for x in rows.split(BATCH):
-            loss, _ = sae.ReLU().loss(params, x, {"l1": torch.tensor(member["l1"])})
+            loss, _ = sae.ReLU().loss(params, step_on(x), {"l1": torch.tensor(member["l1"])})
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -121,7 +126,7 @@ def test_members_stepped_one_by_one_have_the_bits_of_torch_adam_on_the_same_loss
 
 
 def test_members_stepped_one_by_one_equal_separate_runs(monkeypatch):
-    monkeypatch.setattr(sae.ensemble, "CODES_AT_ONCE_ON_CPU", 0)
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
     assert_equals_separate_runs(MEMBERS, dtype=torch.float64, tolerance=1e-9)
 
 
@@ -190,7 +195,7 @@ def test_features_die_after_the_chosen_number_of_idle_rows_and_come_back():
 
 @pytest.mark.parametrize("at_once", [0, 2**19])
 def test_a_member_that_diverges_is_frozen_and_named_and_the_others_go_on(monkeypatch, at_once):
-    monkeypatch.setattr(sae.ensemble, "CODES_AT_ONCE_ON_CPU", at_once)
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", at_once)
     rows = correlated_rows(BATCH, dtype=torch.float32)
     ensemble = sae.Ensemble.create(sae.ReLU(), [{"seed": 0}, {"seed": 1}, {"seed": 2}], d=D, width=WIDTH)
     ensemble.params["W_dec"][1, 0, 0] = 1e30  # its square overflows

@@ -1,0 +1,71 @@
+"""Which members are stepped together, and by which coder: what is fastest for their shapes and measured density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+
+from .coder import Coder, Dense
+from .member import Member
+
+CoderName = Literal["auto", "dense", "sparse", "triton"]
+Precision = Literal["float32", "bfloat16"]
+
+# Above this many codes a member (B · n) a CPU is faster one member at a time, because a member's codes stay in its
+# caches and matrix products need no batching; below it, one vmap saves the overhead of M calls. Measured on two cores.
+CODES_AT_ONCE_ON_CPU = 2**19
+# Codes of all members of one vmap on any other device: some ten arrays of 2 GiB in float32. By arithmetic.
+CODES_AT_ONCE = 2**29
+
+
+class Group(NamedTuple):
+    members: range  # neighbours of one width
+    coder: Coder
+
+
+def grouped(
+    members: Sequence[Member],
+    density: Sequence[float],
+    *,
+    n_rows: int,
+    device: torch.device,
+    coder: CoderName,
+    precision: Precision,
+) -> list[Group]:
+    """All members, in order. `density` is the share of codes that were active when each was last measured."""
+    groups: list[Group] = []
+    for i, (member, share) in enumerate(zip(members, density, strict=True)):
+        its_coder = coder_for(coder, n_codes=n_rows * member.width, density=share, device=device, precision=precision)
+        before = groups[-1] if groups else None
+        if (
+            before is not None
+            and before.coder == its_coder
+            and members[i - 1].width == member.width
+            and len(before.members) < most_at_once(its_coder, n_rows * member.width, device)
+        ):
+            groups[-1] = Group(range(before.members[0], i + 1), its_coder)
+        else:
+            groups.append(Group(range(i, i + 1), its_coder))
+    return groups
+
+
+def most_at_once(coder: Coder, n_codes: int, device: torch.device) -> int:
+    """How many members with `n_codes` codes (B · n) are stepped by one vmap."""
+    if device.type != "cpu":
+        return max(1, CODES_AT_ONCE // n_codes)
+    return max(1, CODES_AT_ONCE // n_codes) if isinstance(coder, Dense) and n_codes <= CODES_AT_ONCE_ON_CPU else 1
+
+
+def coder_for(name: CoderName, *, n_codes: int, density: float, device: torch.device, precision: Precision) -> Coder:
+    return Dense(torch.bfloat16 if precision == "bfloat16" else None)
+
+
+def check_choices(coder: str, precision: str) -> None:
+    for what, value, known in (
+        ("coder", coder, get_args(CoderName)),
+        ("precision", precision, get_args(Precision)),
+    ):
+        if value not in known:
+            raise ValueError(f"{what} {value!r} is unknown; there is {', '.join(map(repr, known))}")
