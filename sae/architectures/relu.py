@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from sae.architecture import Architecture, Aux, Hyper, Params
+from sae import gates
+from sae.architecture import Aux, Hyper, Params, Size, Step
 from sae.registry import register
 from sae.scaling import Scaling
-from sae.start import random_directions, sparse_bias
+from sae.start import sparse_bias
+
+from .affine import Affine, affine_shapes, affine_start, fold_affine, pre_activations, training_bias
 
 # Length of each decoder row at the start. The loss is free to change it, because the penalty is weighted by it.
 # On 113k residual rows of SmolLM2 (layer 9, n 1152, B 1024, 220 steps, lr 1e-3; l1 2, 5, 10) the last training losses
@@ -21,7 +25,7 @@ START_NORM = 0.3
 
 @register("relu")
 @dataclass(frozen=True, kw_only=True)
-class ReLU(Architecture):
+class ReLU(Affine):
     """f = relu(W_enc (x − b_dec) + b_enc), x̂ = f W_dec + b_dec, loss = mean over rows of ‖x − x̂‖² + l1 Σᵢ fᵢ ‖W_decᵢ‖.
 
     Rows must be centred and scaled to E‖x‖² = d first, so that one l1 means the same at every hook.
@@ -32,43 +36,33 @@ class ReLU(Architecture):
 
     l1: Annotated[float, "Weight of the sparsity penalty."] = 5.0
 
-    def shapes(self, *, d: int, width: int) -> dict[str, tuple[int, ...]]:
-        return {"W_enc": (width, d), "b_enc": (width,), "W_dec": (width, d), "b_dec": (d,)}
+    def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
+        return affine_shapes(size)
 
     def init(
-        self, *, d: int, width: int, generator: torch.Generator, sample: Tensor | None = None, share: float = 0.02
+        self,
+        size: Size,
+        hyper: Mapping[str, float],
+        generator: torch.Generator,
+        *,
+        sample: Tensor | None = None,
+        share: float = 0.02,
     ) -> Params:
-        W_dec = START_NORM * random_directions(width, d, generator)
-        b_enc = torch.zeros(width) if sample is None else sparse_bias(sample, W_dec, share)
-        return {"W_enc": W_dec.clone(), "b_enc": b_enc, "W_dec": W_dec, "b_dec": torch.zeros(d)}
+        params = affine_start(size, generator, length=START_NORM)
+        if sample is not None:
+            params["b_enc"] = sparse_bias(sample, params["W_enc"], share)
+        return params
 
     def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
-        # The subtraction comes first: in model units b_dec carries the mean of the rows, which can be large.
-        return torch.relu((x - params["b_dec"]) @ params["W_enc"].mT + params["b_enc"])
+        return torch.relu(pre_activations(params, x))
 
-    def decode(self, params: Params, codes: Tensor, hyper: Hyper) -> Tensor:
-        return codes @ params["W_dec"] + params["b_dec"]
-
-    def loss(self, params: Params, x: Tensor, hyper: Hyper) -> tuple[Tensor, Aux]:
-        # The same codes as encode's, but x − b_dec would cost a sixth product of B·d·n in the backward pass; here b_dec
-        # is small, because training rows are centred. Sums over rows come before the products with norms, so that no
-        # [B, n] temporary is made for them.
-        bias = params["b_enc"] - params["W_enc"] @ params["b_dec"]
-        codes = torch.relu(x @ params["W_enc"].mT + bias)
-        residual = codes @ params["W_dec"] + params["b_dec"] - x
-        reconstruction = residual.square().sum() / len(x)
-        sparsity = (codes.sum(0) @ params["W_dec"].norm(dim=1)) / len(x)
+    def loss(self, params: Params, step: Step, hyper: Hyper) -> tuple[Tensor, Aux]:
+        coded = step.coder(step.x, params["W_enc"], training_bias(params), params["W_dec"], gates.ReLU())
+        n_rows = len(step.x)
+        reconstruction = (coded.output + params["b_dec"] - step.target).square().sum() / n_rows
+        sparsity = (coded.sums @ params["W_dec"].norm(dim=1)) / n_rows
         loss = reconstruction + hyper["l1"] * sparsity
-        return loss, {"codes": codes, "reconstruction": reconstruction, "sparsity": sparsity}
+        return loss, {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}
 
-    def fold(self, params: Params, scaling: Scaling) -> Params:
-        norm = params["W_dec"].norm(dim=1)
-        return {
-            "W_enc": norm[:, None] * params["W_enc"],
-            "b_enc": norm * params["b_enc"] / scaling.scale,
-            "W_dec": params["W_dec"] / norm.clamp(min=torch.finfo(norm.dtype).tiny)[:, None],
-            "b_dec": scaling.undo(params["b_dec"]),
-        }
-
-    def directions(self, params: Params) -> Tensor:
-        return params["W_dec"]
+    def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
+        return fold_affine(params, scaling, target)
