@@ -28,7 +28,7 @@ def capacities(directions: Tensor) -> Tensor:
 
 def neurons_per_feature(directions: Tensor) -> Tensor:
     """1 / Σ_j p_j² with p = |d_i| / ‖d_i‖₁ (Simpson's index), [n]: among how many coordinates a feature is spread."""
-    return _shares(directions).square().sum(1).reciprocal()
+    return torch.reciprocal(_shares(directions).square().sum(1))
 
 
 def entropies(directions: Tensor) -> Tensor:

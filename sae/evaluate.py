@@ -162,7 +162,7 @@ class _Spread:
 
     @property
     def squares(self) -> Tensor:
-        return self._squares - self._sum.square() / self.rows
+        return self._squares - self._sum.square() / max(1, self.rows)
 
     @property
     def total(self) -> float:
@@ -243,6 +243,7 @@ class _Sums:
         )
 
     def result(self, spread: _Spread) -> Evaluation:
+        total = spread.total  # refuses rows of which nothing can be said
         l1, cosine, ratio, some, ab, bb, inner, of_answer = self.scalars.tolist()
         mean, rows = spread.mean_apart, spread.rows
         # Σ (a − m)·(b − m) and Σ ‖b − m‖² with m = x̄ − k, because Σ a = N m.
@@ -253,7 +254,7 @@ class _Sums:
             rows=rows,
             l0=float(self.fired.sum()) / rows,
             l1=l1 / rows,
-            fvu=float(self.errors.sum()) / spread.total,
+            fvu=float(self.errors.sum()) / total,
             fvu_blocks=self._blocks(spread),
             cosine=cosine / rows,
             norm_ratio=_ratio(ratio, some),
