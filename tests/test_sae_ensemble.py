@@ -7,15 +7,7 @@ import torch
 
 import sae
 import sae.grouping
-
-D, WIDTH, BATCH = 12, 20, 32
-
-
-def correlated_rows(n_rows, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    factors = torch.relu(torch.randn(n_rows, 3 * D, generator=generator) - 1)
-    mixed = factors @ torch.randn(3 * D, D, generator=generator)
-    return sae.Scaling.from_rows(mixed).apply(mixed).to(dtype)
+from tests.separate_runs import BATCH, WIDTH, D, SeparateRun, correlated_rows
 
 
 def train_alone(start, batches, *, l1, lr, clip=None, lr_factor=None, l1_factor=None):
@@ -130,6 +122,69 @@ def test_members_stepped_one_by_one_equal_separate_runs(monkeypatch):
     assert_equals_separate_runs(MEMBERS, dtype=torch.float64, tolerance=1e-9)
 
 
+GRIDS = {
+    "widths": (sae.ReLU(), [{"l1": 0.3, "width": 20}, {"l1": 1.0, "width": 20}, {"width": 9}, {"width": 31}]),
+    "tied": ("tied", [{"l1": 0.3}, {"l1": 1.0, "bias_decay": 0.5, "width": 9}]),
+    "topk": ("topk", [{"k": 2}, {"k": 5, "lr": 3e-3}, {"k": 3, "width": 9, "clip": 0.5}, {"k": 9, "width": 9}]),
+    "batch_topk": ("batch_topk", [{"k": 2}, {"k": 3.5}, {"k": 4, "width": 13}]),
+    "jumprelu": ("jumprelu", [{"target_l0": 3, "bandwidth": 0.5}, {"target_l0": 1, "bandwidth": 1.0, "width": 33}]),
+    "matryoshka": ("matryoshka", [{"k": 3}, {"k": 5}, {"k": 3, "width": 33}]),
+    "gated": ("gated", [{"l1": 0.3}, {"l1": 1.0, "width": 9}]),
+    "p_anneal": ("p_anneal", [{"l1": 0.3}, {"l1": 1.0, "p_end": 0.5, "width": 9}]),
+}
+
+
+def stepped_beside_separate_runs(architecture, members, *, steps=200, tolerance=1e-9, alone_by=None, **how):
+    """Train both ways and compare every parameter of every member; return the ensemble and the runs."""
+    architecture = sae.get_architecture(architecture)() if isinstance(architecture, str) else architecture
+    rows = correlated_rows(BATCH * 40, dtype=how.get("dtype", torch.float64))
+    schedule = sae.Schedule(steps=steps, lr_warmup=20, lr_decay=50, sparsity_warmup=30)
+    ensemble = sae.Ensemble.create(
+        architecture,
+        members,
+        **{"d": D, "width": WIDTH, "sample": rows[:500], "share": 0.1, "dtype": torch.float64, "dead_after": 96, **how},
+        schedule=schedule,
+    )
+    alone = [SeparateRun(ensemble, i, dead_after=96, schedule=schedule, coder=alone_by) for i in range(len(ensemble))]
+    for i in range(steps):
+        x = rows[i * BATCH % len(rows) :][:BATCH]
+        report = ensemble.step(x)
+        assert report.loss.tolist() == pytest.approx([run.step(x) for run in alone], rel=1e-4)
+    for i, run in enumerate(alone):
+        params = ensemble.params_of(i)
+        assert max(float((p - run.start[name]).abs().max()) for name, p in params.items()) > 0.02
+        for name, p in params.items():
+            torch.testing.assert_close(p, run.params[name].detach(), rtol=0, atol=tolerance)
+    return ensemble, alone
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("at_once", [0, 2**19])
+def test_every_member_of_a_grid_equals_its_separate_run(monkeypatch, grid, at_once):
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", at_once)
+    ensemble, alone = stepped_beside_separate_runs(*GRIDS[grid])
+    assert ensemble.frozen.tolist() == [False] * len(ensemble)
+    for i, run in enumerate(alone):
+        assert torch.equal(ensemble.idle[i, : len(run.idle)], run.idle)
+
+
+def test_a_narrow_member_has_the_bits_of_the_same_member_alone(monkeypatch):
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
+    rows = correlated_rows(BATCH * 40, dtype=torch.float32)
+    narrow = {"l1": 0.5, "width": 7, "seed": 3}
+    both = sae.Ensemble.create(sae.ReLU(), [{"l1": 1.0}, narrow], d=D, width=WIDTH, sample=rows)
+    alone = sae.Ensemble.create(sae.ReLU(), [narrow], d=D, width=7, sample=rows)
+    for x in rows.split(BATCH):
+        both.step(x)
+        alone.step(x)
+    for name, p in alone.params_of(0).items():
+        assert torch.equal(both.params_of(1)[name], p)
+    for stack in (both.params, both.adam.mean, both.adam.square):
+        assert not stack["W_enc"][1, 7:].any()
+        assert not stack["b_enc"][1, 7:].any()
+    assert both.dictionary(1).n == 7
+
+
 def test_clipping_is_by_the_norm_of_each_member():
     members = [{**m, "clip": clip} for m, clip in zip(MEMBERS, (0.1, 1.0, 5.0, 1e9), strict=True)]
     assert_equals_separate_runs(members, dtype=torch.float64, tolerance=1e-9)
@@ -179,6 +234,8 @@ def test_the_report_counts_firing_features_and_parts_of_the_loss():
     assert report.member(0)["reconstruction"] == 0.5
     assert report.member(0)["sparsity"] == 2.5
     assert report.member(0)["loss"] == 0.5 + 2.0 * 2.5
+    # The mean row is (2, 1), so the variance is 1 + 1; the squared error is ½.
+    assert report.member(0)["fvu"] == 0.25
     assert (report.step, report.rows) == (1, 2)
 
 
