@@ -29,6 +29,21 @@ def test_scaling_leaves_its_rows_alone_and_widens_bfloat16():
     assert sae.Scaling(torch.zeros(3), 2.0).apply(x.bfloat16()).dtype == torch.float32
 
 
+def test_hooks_side_by_side_keep_their_own_scales():
+    one, two = sae.Scaling(torch.tensor([1.0, 2.0]), 0.5), sae.Scaling(torch.tensor([3.0]), 4.0)
+    both = sae.Scaling.beside([one, two])
+    x = torch.tensor([[2.0, 2.0, 4.0]])
+    assert both.apply(x).tolist() == [[0.5, 0.0, 4.0]]
+    assert both.undo(both.apply(x)).tolist() == x.tolist()
+    assert both.to(torch.float64).apply(x).dtype == torch.float64
+
+
+@pytest.mark.parametrize("scale", [0.0, float("inf"), torch.tensor([1.0, 0.0]), torch.tensor([1.0])])
+def test_a_scale_that_cannot_be_undone_is_refused(scale):
+    with pytest.raises(ValueError, match="scale"):
+        sae.Scaling(torch.zeros(2), scale)
+
+
 @pytest.mark.parametrize("variance", [[0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
 def test_a_hook_without_variance_cannot_be_scaled(variance):
     with pytest.raises(ValueError, match="cannot be scaled"):
@@ -39,6 +54,18 @@ def test_a_schedule_rises_stays_and_falls():
     schedule = sae.Schedule(steps=10, lr_warmup=2, lr_decay=4, sparsity_warmup=5)
     assert [schedule.lr_factor(t) for t in range(10)] == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
     assert [schedule.sparsity_factor(t) for t in range(6)] == [0.2, 0.4, 0.6, 0.8, 1, 1]
+
+
+def test_a_rate_may_fall_on_a_cosine_and_a_penalty_to_zero():
+    schedule = sae.Schedule(steps=8, lr_decay=4, lr_decay_shape="cosine", sparsity_warmup=2, sparsity_decay=2)
+    falling = [0.5 + 0.5 * 2**-0.5, 0.5, 0.5 - 0.5 * 2**-0.5]  # (1 − cos(π · left)) / 2 with ¾, ½, ¼ left
+    assert [schedule.lr_factor(t) for t in range(8)] == pytest.approx([1, 1, 1, 1, 1, *falling])
+    assert [schedule.sparsity_factor(t) for t in range(8)] == [0.5, 1, 1, 1, 1, 1, 1, 0.5]
+
+
+def test_progress_is_the_share_of_training_done():
+    assert [sae.Schedule(steps=4).progress(t) for t in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert sae.Schedule().progress(10**6) == 0
 
 
 def test_the_default_schedule_is_constant():
@@ -53,7 +80,15 @@ def test_the_usual_schedule_fits_any_length():
     assert sae.Schedule.over(10**6).lr_warmup == 1000
 
 
-@pytest.mark.parametrize("wrong", [{"lr_warmup": -1}, {"steps": 5, "lr_decay": 6}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr_warmup": -1},
+        {"steps": 5, "lr_decay": 6},
+        {"steps": 5, "sparsity_decay": 6},
+        {"lr_decay_shape": "straight, counted in steps"},
+    ],
+)
 def test_an_impossible_schedule_is_refused(wrong):
     with pytest.raises(ValueError, match="steps"):
         sae.Schedule(**wrong)
