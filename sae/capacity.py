@@ -33,7 +33,8 @@ def neurons_per_feature(directions: Tensor) -> Tensor:
 
 def entropies(directions: Tensor) -> Tensor:
     """−Σ_j p_j ln p_j with p = |d_i| / ‖d_i‖₁, [n] nats: 0 on one coordinate, ln d on all alike."""
-    return torch.special.entr(_shares(directions)).sum(1)
+    nats: Tensor = torch.special.entr(_shares(directions))
+    return nats.sum(1)
 
 
 def expected_interference(directions: Tensor, codes: Iterable[Tensor]) -> Tensor:

@@ -22,7 +22,7 @@ from actpipe.harvest.stage import harvest
 from actpipe.progress import silent
 from actpipe.training import hook_training, stage
 from actpipe.training.config import HELD_OUT_SHARE, TrainConfig
-from actpipe.training.cross_entropy import choose_probe, model_of, recoveries
+from actpipe.training.cross_entropy import model_of
 from actpipe.training.l1_grid import derived_grid, parse_l1_sweep
 from actpipe.training.stage import train
 from sae.adam import StackedAdam
@@ -256,32 +256,6 @@ def test_a_member_does_not_depend_on_the_others(config: TrainConfig, tmp_path: P
     together, alone = tensors_of(config.out), tensors_of(tmp_path / "alone")
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-5)
-
-
-def test_a_perfect_dictionary_recovers_all_loss_and_a_mean_one_none(store: Path) -> None:
-    opened = actpipe.open_store(store)
-    model, probe = model_of(opened, "cpu"), choose_probe(opened, 0.05)
-    mean = torch.from_numpy(opened.statistics(HOOK).mean).float()
-    perfect, nothing, silence = Answer(lambda x: x), Answer(lambda x: mean.expand_as(x)), Answer(torch.zeros_like)
-    with silent.bar("", None, "") as bar:
-        found = recoveries(model, opened, HOOK, [perfect, nothing, silence], probe, bar)  # type: ignore[list-item]
-    assert found[0].delta_ce == 0
-    assert found[0].loss_recovered == found[0].loss_recovered_mean == 1
-    assert found[1].loss_recovered_mean == pytest.approx(0, abs=1e-6)
-    assert found[2].loss_recovered == pytest.approx(0, abs=1e-6)
-
-
-class Answer:
-    """Stands where a dictionary stands, with a reconstruction known beforehand."""
-
-    def __init__(self, answer: Any) -> None:
-        self.decode = answer
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-    def to(self, device: object) -> Answer:
-        return self
 
 
 def test_other_weights_are_refused_when_the_loss_is_measured(
