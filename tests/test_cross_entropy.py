@@ -16,7 +16,6 @@ import actpipe
 from actpipe.errors import Misuse
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.stage import harvest
-from actpipe.progress import silent
 from actpipe.store import Store
 from actpipe.training import cross_entropy
 from actpipe.training.cross_entropy import Probe, block_recoveries, choose_probe, model_of, recoveries

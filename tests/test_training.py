@@ -19,7 +19,6 @@ import sae
 from actpipe.errors import Diverged, Mismatch, Missing, Misuse
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.stage import harvest
-from actpipe.progress import silent
 from actpipe.training import hook_training, stage
 from actpipe.training.config import HELD_OUT_SHARE, TrainConfig
 from actpipe.training.cross_entropy import model_of
