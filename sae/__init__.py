@@ -8,16 +8,29 @@ dictionary = sae.load(folder)          # .encode(x), .decode(codes), .directions
 
 from .architecture import Architecture, Fitted, Size, Step, Trained
 from .architectures import ReLU
+from .capacity import capacities, entropies, expected_interference, neurons_per_feature
 from .checkpoint import load_checkpoint, save_checkpoint
 from .coder import Coder, Dense
 from .dictionary import Dictionary, load
 from .ensemble import Ensemble
-from .evaluate import Evaluation, evaluate
+from .evaluate import DensityHistogram, Evaluation, SplitFVU, density_histogram, evaluate, split_fvu
 from .fit import fit
-from .ground_truth import Mixture
-from .matching import max_cosines, mmcs
+from .ground_truth import Forest, GroundTruth, Mixture, SparseMix
+from .matching import (
+    Comparison,
+    Matching,
+    above_chance,
+    chance_mmcs,
+    compare,
+    match,
+    max_cosines,
+    mmcs,
+    mmcs_matrix,
+)
 from .member import Member
+from .moments import Moments, MomentSums
 from .placement import joined, part, placed
+from .recovery import Recovery, recovery
 from .registry import get as get_architecture
 from .registry import names as architecture_names
 from .resampling import Resampling
@@ -28,31 +41,53 @@ from .step_report import StepReport
 __all__ = [
     "Architecture",
     "Coder",
+    "Comparison",
     "Dense",
+    "DensityHistogram",
     "Dictionary",
     "Ensemble",
     "Evaluation",
     "Fitted",
+    "Forest",
+    "GroundTruth",
+    "Matching",
     "Member",
     "Mixture",
+    "MomentSums",
+    "Moments",
     "ReLU",
+    "Recovery",
     "Resampling",
     "Scaling",
     "Schedule",
     "Size",
+    "SparseMix",
+    "SplitFVU",
     "Step",
     "StepReport",
     "Trained",
+    "above_chance",
     "architecture_names",
+    "capacities",
+    "chance_mmcs",
+    "compare",
+    "density_histogram",
+    "entropies",
     "evaluate",
+    "expected_interference",
     "fit",
     "get_architecture",
     "joined",
     "load",
     "load_checkpoint",
+    "match",
     "max_cosines",
     "mmcs",
+    "mmcs_matrix",
+    "neurons_per_feature",
     "part",
     "placed",
+    "recovery",
     "save_checkpoint",
+    "split_fvu",
 ]
