@@ -66,7 +66,7 @@ class Tied(Trained):
             params["whitening"], params["unwhitening"] = whitening(sample)
             params["length"] = torch.ones(size.n)
         if sample is not None:
-            params["b_enc"] = sparse_bias(self._seen(params, sample), W_enc, share)
+            params["b_enc"] = sparse_bias(self._seen(params, sample.to(W_enc)), W_enc, share)
         return params
 
     def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
@@ -121,4 +121,4 @@ def whitening(sample: Tensor) -> tuple[Tensor, Tensor]:
     variances, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
     deviations = variances.clamp(min=LEAST_VARIANCE).sqrt()
     forth, back = axes.T / deviations[:, None], axes * deviations
-    return forth.to(sample.dtype), back.to(sample.dtype)
+    return forth.float(), back.float()
