@@ -16,11 +16,9 @@ from typing import IO, Any
 from actpipe.errors import Failure
 from actpipe.files import atomic_file, is_another_running, sync_folder, sync_tree
 
+from .direct import DirectWriter
 from .objects import Objects, Parts, Reader
 
-# Bytes of one writing call; the disk starts on them while the next are copied (measured best between 8 and 64 MiB).
-WRITE_BYTES = 16 * 2**20
-MOST_PARTS = 512  # of one call; IOV_MAX is 1024 on Linux and macOS
 # What flock answers on a file system without locks, and on NFS to who may only read.
 NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 
@@ -29,23 +27,17 @@ class LocalObjects(Objects):
     def __init__(self, place: Path) -> None:
         self.place: Path = place.resolve() if place.is_symlink() else place
         self._folder = _Folder(self.place)
+        self._writers: list[DirectWriter] = []  # that no thread uses now
 
     def put(self, key: str, parts: Parts) -> None:
         target = self.place / key
         self._make_folder(target.parent)
+        writer = self._writers.pop() if self._writers else DirectWriter()
         with atomic_file(target) as file:
-            pending: list[memoryview] = []
-            written = waiting = 0
-            for part in parts:
-                pending.append(memoryview(part).cast("B"))
-                waiting += pending[-1].nbytes
-                if waiting >= WRITE_BYTES or len(pending) == MOST_PARTS:
-                    _write_all(file.fileno(), pending)
-                    _advise(file.fileno(), written, waiting, "POSIX_FADV_DONTNEED")  # begin to write them back
-                    pending, written, waiting = [], written + waiting, 0
-            _write_all(file.fileno(), pending)
+            writer.write(file.fileno(), parts)
             # A worker may outlive its harvest: what it wrote must not end up in the store that came after.
             self._folder.require()
+        self._writers.append(writer)
 
     def get(self, key: str) -> bytes:
         return (self.place / key).read_bytes()
@@ -225,16 +217,7 @@ def _for_locking(path: Path) -> IO[bytes]:
         return open(path, "rb")
 
 
-def _write_all(descriptor: int, views: list[memoryview]) -> None:
-    while views:
-        written = os.writev(descriptor, views)
-        while views and written >= len(views[0]):
-            written -= len(views.pop(0))
-        if views:
-            views[0] = views[0][written:]
-
-
 def _advise(descriptor: int, offset: int, length: int, advice: str) -> None:
-    """Only a hint. DONTNEED on bytes just written starts the disk on them; pages not clean yet cannot be dropped."""
+    """Only a hint."""
     if hasattr(os, "posix_fadvise"):  # macOS has none
         os.posix_fadvise(descriptor, offset, length, getattr(os, advice))
