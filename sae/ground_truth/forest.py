@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
 from sae.start import random_directions
 
@@ -80,17 +80,19 @@ class Forest(GroundTruth):
     def codes(self, n_rows: int, generator: torch.Generator) -> Tensor:
         shape = n_rows, len(self.threshold)
         common = torch.randn(n_rows, self.shared.shape[1], generator=generator) @ self.shared.T
-        fires = common + self.own * torch.randn(shape, generator=generator) > self.threshold
+        wants = common + self.own * torch.randn(shape, generator=generator) > self.threshold
+        strengths = torch.relu(self.strength + self.spread * torch.randn(shape, generator=generator))
+        fires = wants & (strengths > 0)
         for generation in self.generations:
             fires[:, generation.children.flatten()] = _allowed(fires, generation, generator).flatten(1)
-        return fires * torch.relu(self.strength + self.spread * torch.randn(shape, generator=generator))
+        return fires * strengths
 
 
 def _allowed(fires: Tensor, generation: Generation, generator: torch.Generator) -> Tensor:
     """[N, P, branching] bool: of the children that fire under a parent that does, one at random."""
     willing = fires[:, generation.children] & fires[:, generation.parents, None]
     ticket = torch.where(willing, torch.rand(willing.shape, generator=generator), -1.0)
-    return willing & (ticket == ticket.amax(-1, keepdim=True))
+    return willing & one_hot(ticket.argmax(-1), willing.shape[-1]).bool()
 
 
 def planted(n_roots: int, branching: int, depth: int) -> tuple[Generation, ...]:
