@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
@@ -30,16 +31,19 @@ def gradients(architecture: Trained, params: Params, given: Given, coder: Coder)
         step = Step(x=given.x, target=given.target, dead=dead, progress=given.progress, coder=coder)
         return architecture.loss({**moved, **still}, step, hyper)
 
-    gradient = grad_and_value(loss, has_aux=True)
     moved = {name: p for name, p in params.items() if name not in architecture.buffers}
     still = {name: p for name, p in params.items() if name in architecture.buffers}
     stacked = (moved, still, given.dead, given.hyper)
     if len(given.dead) > 1:
-        grads, (value, aux) = vmap(gradient)(*stacked)
+        grads, (value, aux) = vmap(grad_and_value(loss, has_aux=True))(*stacked)
         return grads, value, aux
-    # The same function of the only member, without the batched matrix products that vmap would make of its own.
-    grads, (value, aux) = gradient(*_each(stacked, lambda t: t[0]))
-    return _each(grads, lambda t: t[None]), value[None], _each(aux, lambda t: t[None])
+    # The same function of the only member: no batched matrix products, no graph of the backward pass.
+    moved, still, dead, hyper = _each(stacked, lambda t: t.detach()[0])
+    leaves = {name: p.requires_grad_() for name, p in moved.items()}
+    value, aux = loss(leaves, still, dead, hyper)
+    found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+    grads = {name: g[None] for name, g in zip(leaves, found, strict=True)}
+    return grads, value.detach()[None], _each(aux, lambda t: t.detach()[None])
 
 
 def _each(tree: Any, change: Any) -> Any:
