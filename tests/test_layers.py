@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("sae", "actpipe", "cli")
 SAE_MAY_IMPORT = {"torch", "einops", "safetensors"}
+SAE_MAY_IMPORT_WHERE_USED = {"scipy", "sklearn", "triton"}
 EMPTY_NAMES = {"utils", "helpers", "common", "misc", "core", "base", "manager"}
 
 
@@ -48,11 +51,22 @@ def test_the_rule_finds_a_planted_violation() -> None:
 
 
 def test_sae_needs_torch_and_nothing_of_text_or_stores() -> None:
-    import sys
-
-    known = SAE_MAY_IMPORT | set(sys.stdlib_module_names) | {"sae"}
+    known = SAE_MAY_IMPORT | SAE_MAY_IMPORT_WHERE_USED | set(sys.stdlib_module_names) | {"sae"}
     others = {name for path in modules("sae") for name in imported(path) if name.split(".")[0] not in known}
     assert others == set()
+
+
+def test_sae_loads_what_few_need_only_when_it_is_used() -> None:
+    """Importing sae asks for no more of them than torch does by itself."""
+    ask = "import sys; {}; print([name for name in {} if name in sys.modules])"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", ask.format(statement, sorted(SAE_MAY_IMPORT_WHERE_USED))],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout
+        for statement in ("import torch, safetensors.torch", "import sae, sae.matching, sae.recovery")
+    ]  # fmt: skip
+    assert found[0] == found[1]
 
 
 def test_actpipe_knows_no_command_line() -> None:
