@@ -27,7 +27,7 @@ def settings():
             yield pytest.param(name, fields, id="-".join([name, *fields]))
 
 
-@pytest.mark.parametrize(("name", "fields"), settings())
+@pytest.mark.parametrize(("name", "fields"), list(settings()))
 def test_architecture_holds_its_contract(name, fields):
     check_architecture(sae.get_architecture(name)(**fields))
 
