@@ -46,7 +46,7 @@ peers: .peers/ready
 .peers/ready: Makefile
 	$(PYTHON) -m venv .peers
 	.peers/bin/pip install --quiet --disable-pip-version-check $(TORCH) 'sae-lens==6.54.*'
-	.peers/bin/pip install --quiet --disable-pip-version-check --no-deps 'dictionary-learning==0.1.*'
+	.peers/bin/pip install --quiet --disable-pip-version-check --no-deps 'dictionary-learning==0.1.*' 'eai-sparsify==1.3.*'
 	touch $@
 
 clean:
