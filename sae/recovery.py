@@ -47,7 +47,7 @@ def recovery(
     batch_size: int = 4096,
 ) -> Recovery:
     """Scores on `n_rows` fresh rows in the units of `truth`."""
-    directions, features = dictionary.directions.double(), truth.directions.double()
+    directions, features = dictionary.directions.double().cpu(), truth.directions.double()
     of_latent, best = best_cosines(directions, features, absolute=True)
     of_feature, _ = best_cosines(features, directions, absolute=True)
     found = of_feature >= RECOVERED
@@ -55,7 +55,8 @@ def recovery(
     with torch.inference_mode():
         for begin in range(0, n_rows, batch_size):
             rows, codes = truth.draw(min(batch_size, n_rows - begin), generator)
-            counts.add(dictionary.encode(rows) != 0, codes != 0)
+            latent = dictionary.encode(rows.to(dictionary.device)) != 0
+            counts.add(latent.cpu(), codes != 0)
     return Recovery(
         mcc=match(directions, features, absolute=True).mean,
         uniqueness=len(set(best.tolist())) / len(best),
