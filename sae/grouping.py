@@ -9,6 +9,7 @@ import torch
 
 from .coder import Coder, Dense
 from .member import Member
+from .sparse import Sparse
 
 CoderName = Literal["auto", "dense", "sparse", "triton"]
 Precision = Literal["float32", "bfloat16"]
@@ -59,7 +60,14 @@ def most_at_once(coder: Coder, n_codes: int, device: torch.device) -> int:
 
 
 def coder_for(name: CoderName, *, n_codes: int, density: float, device: torch.device, precision: Precision) -> Coder:
-    return Dense(torch.bfloat16 if precision == "bfloat16" else None)
+    products = torch.bfloat16 if precision == "bfloat16" else None
+    if name == "sparse":
+        return Sparse(products)
+    if name == "triton":
+        from .sparse.triton_coder import Triton
+
+        return Triton(products)
+    return Dense(products)
 
 
 def check_choices(coder: str, precision: str) -> None:

@@ -168,6 +168,26 @@ def test_every_member_of_a_grid_equals_its_separate_run(monkeypatch, grid, at_on
         assert torch.equal(ensemble.idle[i, : len(run.idle)], run.idle)
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_sparse_steps_equal_separate_dense_runs(grid):
+    ensemble, _ = stepped_beside_separate_runs(*GRIDS[grid], coder="sparse")
+    assert not any(ensemble.frozen)
+
+
+def test_bfloat16_is_of_the_products_alone(monkeypatch):
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
+    architecture, members = GRIDS["widths"]
+    how = {"precision": "bfloat16", "dtype": torch.float32, "coder": "dense", "alone_by": sae.Dense(torch.bfloat16)}
+    ensemble, _ = stepped_beside_separate_runs(architecture, members, steps=100, tolerance=1e-6, **how)
+    assert {p.dtype for p in ensemble.params.values()} == {torch.float32}
+    rows = correlated_rows(BATCH, dtype=torch.float32)
+    plain = sae.Ensemble.create(architecture, members, d=D, width=WIDTH)
+    rounded = sae.Ensemble.create(architecture, members, d=D, width=WIDTH, precision="bfloat16", coder="dense")
+    losses = plain.step(rows).loss, rounded.step(rows).loss
+    assert not torch.equal(*losses)
+    torch.testing.assert_close(*losses, rtol=1e-2, atol=0)
+
+
 def test_a_narrow_member_has_the_bits_of_the_same_member_alone(monkeypatch):
     monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
     rows = correlated_rows(BATCH * 40, dtype=torch.float32)
@@ -268,10 +288,19 @@ def test_a_member_that_diverges_is_frozen_and_named_and_the_others_go_on(monkeyp
     assert not ensemble.adam.mean["W_enc"][1].any()
 
 
-@pytest.mark.parametrize("members", [[], [{"l2": 1.0}], [{"lr": 0.0}], [{"l1": math.nan}], [{"clip": -1.0}]])
+@pytest.mark.parametrize(
+    "members",
+    [[], [{"l2": 1.0}], [{"lr": 0.0}], [{"l1": math.nan}], [{"clip": -1.0}], [{"width": 0}], [{"l1": -1.0}]],
+)
 def test_settings_that_mean_nothing_are_refused(members):
     with pytest.raises(ValueError, match=r"\w+ .*\w"):
         sae.Ensemble.create(sae.ReLU(), members, d=D, width=WIDTH)
+
+
+@pytest.mark.parametrize("wrong", [{"coder": "fast"}, {"precision": "float16"}, {"d": 0}, {"out": 5}])
+def test_choices_that_do_not_exist_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"\w+ .*\w"):
+        sae.Ensemble.create(sae.ReLU(), [{}], **{"d": D, "width": WIDTH, **wrong})
 
 
 @pytest.mark.parametrize("shape", [(D,), (4, D + 1), (0, D)])
