@@ -1,0 +1,5 @@
+"""Coders that compute only what active codes touch, and the choice among all coders."""
+
+from .coder import Sparse
+
+__all__ = ["Sparse"]
