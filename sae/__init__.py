@@ -6,6 +6,7 @@ ensemble.dictionary(0, scaling=scaling).save(folder)
 dictionary = sae.load(folder)          # .encode(x), .decode(codes), .directions, .config
 """
 
+from . import baselines
 from .architecture import Architecture, Fitted, Size, Step, Trained
 from .architectures import ReLU
 from .capacity import capacities, entropies, expected_interference, neurons_per_feature
@@ -68,6 +69,7 @@ __all__ = [
     "Trained",
     "above_chance",
     "architecture_names",
+    "baselines",
     "capacities",
     "chance_mmcs",
     "compare",
