@@ -9,9 +9,10 @@ import dataclasses
 import json
 import tempfile
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 import sae
+import sae.sparse.coder
 from sae.architecture import RESERVED, Architecture, Fitted, Hyper, Params, Size, Step, Trained
-from sae.coder import Coder, Dense
+from sae.coder import Coded, Coder, Dense
+from sae.sparse import Sparse
 
 D, OUT, ROWS = 6, 4, 64
 # Numbers of features; the first that an architecture allows is taken. Some bases have as many as rows have coordinates.
@@ -156,11 +159,16 @@ def trained_example(architecture: Trained) -> Example:
     return example_of(architecture, {**params, **moved})
 
 
-def coders() -> Iterator[tuple[str, Coder]]:
-    """Every coder but the dense one."""
-    from sae.sparse import Sparse
+class Entries(Coder):
+    """The sparse coder as it is where codes are few, whatever the share of these small examples."""
 
-    yield "sparse", Sparse()
+    def __call__(self, *given: Any, **named: Any) -> Coded:
+        with mock.patch.object(sae.sparse.coder, "DENSE_FROM", 1.0):
+            return Sparse()(*given, **named)
+
+
+# Every coder but the dense one.
+CODERS: dict[str, Coder] = {"sparse": Sparse(), "sparse, by entries": Entries()}
 
 
 # --- the checks
@@ -279,7 +287,7 @@ def gradients(example: Example, step: Step) -> Params:
 
 def check_every_coder_gives_the_same(example: Example) -> None:
     dense = example.architecture.loss(example.params, example.step(), example.hyper)
-    for name, coder in coders():
+    for name, coder in CODERS.items():
         step = example.step(coder=coder)
         torch.testing.assert_close(example.architecture.loss(example.params, step, example.hyper), dense, msg=name)
         torch.testing.assert_close(gradients(example, step), gradients(example, example.step()), msg=name)
@@ -291,7 +299,7 @@ def check_it_stacks(example: Example) -> None:
     stacked = {name: torch.stack([p, 0.5 * p, 2 * p]) for name, p in example.params.items()}
     dead = torch.stack([example.step().dead, ~example.step().dead, torch.zeros(example.size.n, dtype=torch.bool)])
     hypers = {name: (value * factors).round(decimals=0 if name == "k" else 9) for name, value in example.hyper.items()}
-    for _, coder in [("dense", Dense()), *coders()]:
+    for coder in (Dense(), *CODERS.values()):
 
         def loss(params: Params, dead: Tensor, hyper: Hyper, coder: Coder = coder) -> Any:
             return example.architecture.loss(params, example.step(dead=dead, coder=coder), hyper)

@@ -17,6 +17,9 @@ from sae.start import sparse_bias
 
 from .affine import Affine, affine_start, unit_directions
 
+# A window around a threshold that does not learn: as good as none, and a coder need not look for codes in it.
+NO_WINDOW = 1e-6
+
 
 @register("gated")
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ class Gated(Affine):
         shift = W_enc @ b_dec
         # π > 0 means w > −b_gate, which is m > b_mag − r b_gate: with relu a JumpReLU whose threshold has no gradient.
         threshold = torch.relu(params["b_mag"] - r * params["b_gate"]).detach()
-        jump = gates.JumpReLU(threshold, torch.ones_like(hyper["l1"]))
+        jump = gates.JumpReLU(threshold, torch.full_like(hyper["l1"], NO_WINDOW))
         coded = step.coder(step.x, r[:, None] * W_enc, params["b_mag"] - r * shift, W_dec, jump)
         gate = step.coder(step.x, W_enc, params["b_gate"] - shift, W_dec.detach(), gates.ReLU())
         n_rows = len(step.x)

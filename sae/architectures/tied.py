@@ -121,4 +121,4 @@ def whitening(sample: Tensor) -> tuple[Tensor, Tensor]:
     variances, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
     deviations = variances.clamp(min=LEAST_VARIANCE).sqrt()
     forth, back = axes.T / deviations[:, None], axes * deviations
-    return forth.float(), back.float()
+    return forth.float().contiguous(), back.float().contiguous()
