@@ -58,7 +58,7 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
     check_format(path, header, FORMAT, VERSION)
     try:
         return _ensemble(path, tensors, header), header["extra"]
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{path} is no checkpoint that this actpipe wrote ({error!r} in its header)") from error
 
 
@@ -68,6 +68,8 @@ def _ensemble(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, An
         raise ValueError(f"{path} names architecture {architecture.name!r}, which is not trained step by step")
     check_choices(header["coder"], header["precision"])
     members = tuple(Member.from_json(m) for m in header["members"])
+    if not members:
+        raise ValueError(f"{path} has no members")
     size = Size(header["d"], max(m.width for m in members), header["out"])
     shapes = architecture.shapes(size)
     moved = [name for name in shapes if name not in architecture.buffers]

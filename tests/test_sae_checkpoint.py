@@ -1,5 +1,6 @@
 """A saved ensemble continues with the same bits as one that was never stopped."""
 
+import dataclasses
 import json
 
 import pytest
@@ -54,6 +55,40 @@ def test_resuming_gives_the_same_bits_as_not_stopping(tmp_path, stopped_at):
     assert (resumed.architecture, resumed.members, resumed.schedule) == (sae.ReLU(), through.members, SCHEDULE)
 
 
+KINDS = {
+    "widths": ("relu", [{"l1": 0.1, "width": 16}, {"width": 5}], {"coder": "dense"}),
+    "sparse": ("relu", [{"l1": 0.1, "width": 16}, {"width": 5}], {"coder": "sparse"}),
+    "chosen": ("relu", [{"l1": 0.5, "width": 16}, {"l1": 5.0}], {"coder": "auto"}),
+    "bfloat16": ("topk", [{"k": 2}, {"k": 3, "width": 5}], {"precision": "bfloat16"}),
+    "buffers": ("batch_topk", [{"k": 2}, {"k": 3, "width": 5}], {}),
+    "annealed": ("p_anneal", [{"l1": 0.5}], {"resampling": sae.Resampling(every=9, until=40)}),
+    "jumps": ("jumprelu", [{"target_l0": 3}], {"dtype": torch.float64, "betas": (0.0, 0.999)}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_that_a_step_depends_on_is_saved(tmp_path, kind):
+    name, members, how = KINDS[kind]
+
+    def started():
+        architecture = sae.get_architecture(name)()
+        return sae.Ensemble.create(
+            architecture, members, d=D, width=WIDTH, schedule=SCHEDULE, **{"dead_after": 100, **how}
+        )
+
+    through, stopped = started(), started()
+    list(sae.fit(through, batches(), steps=60))
+    list(sae.fit(stopped, batches(), steps=23))
+    sae.save_checkpoint(tmp_path / "state", stopped)
+    resumed, _ = sae.load_checkpoint(tmp_path / "state")
+    list(sae.fit(resumed, batches(23), steps=60, start=23))
+    assert states_are_equal(through, resumed)
+    for field in dataclasses.fields(sae.Ensemble):
+        if field.name not in ("params", "adam", "idle", "frozen"):
+            assert getattr(resumed, field.name) == getattr(through, field.name), field.name
+    assert resumed.adam.betas == through.adam.betas
+
+
 def test_the_same_state_gives_the_same_file(tmp_path):
     for name in ("a", "b"):
         sae.save_checkpoint(tmp_path / name, fresh(), extra={"x": 1})
@@ -106,9 +141,40 @@ def damage_version(path):
     save_file(tensors, path, metadata={"actpipe": json.dumps({**header, "version": 99})})
 
 
+def damage_header(**changes):
+    def damage(path):
+        tensors, header = read_tensors(path)
+        header = {key: value for key, value in {**header, **changes}.items() if value is not None}
+        save_file(tensors, path, metadata={"actpipe": json.dumps(header)})
+
+    return damage
+
+
+def damage_tensor(name, change):
+    def damage(path):
+        tensors, header = read_tensors(path)
+        tensors[name] = change(tensors[name]).contiguous()
+        save_file(tensors, path, metadata={"actpipe": json.dumps(header)})
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
+        (damage_header(version=1), "version 1; this actpipe reads version 2"),
+        (damage_header(members=None), "no checkpoint that this actpipe wrote .*members"),
+        (damage_header(members=[]), "no members"),
+        (damage_header(schedule={"steps": 5, "speed": 1}), "no checkpoint that this actpipe wrote .*speed"),
+        (damage_header(architecture="gelu"), "no architecture 'gelu'"),
+        (damage_header(coder="fast"), "coder 'fast' is unknown"),
+        (damage_header(density=[0.5]), "density of 1 members and has 2"),
+        (damage_header(d=9), r"'params\.W_enc' has shape \[2, 16, 8\], not \[2, 16, 9\]"),
+        (damage_tensor("idle", torch.Tensor.float), "'idle' is torch.float32, not torch.int64"),
+        (damage_tensor("params.W_enc", torch.Tensor.half), "torch.float16"),
+        (damage_tensor("adam.mean.W_enc", lambda t: t[:1]), r"'adam\.mean\.W_enc' has shape"),
+        (lambda path: save_file({"W": torch.ones(2)}, path), "is not an actpipe-ensemble"),
+        (lambda path: torch.save({"W": torch.ones(2)}, path), "state is missing or damaged"),
         (damage_truncate, "state is missing or damaged"),
         (damage_replace, "state is missing or damaged"),
         (damage_rename_tensor, r"lacks the tensor 'adam\.mean\.W_enc'"),
