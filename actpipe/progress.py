@@ -6,7 +6,7 @@ A stage takes a `Progress` and opens one bar for each long part. The command lin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from typing import Protocol
 class Bar(Protocol):
     def advance(self, amount: float, note: str = "") -> None:
         """Add to the amount done; `note` (a short text such as `L0 38`) stands beside the bar until the next one."""
+
+    def show(self, table: Sequence[Sequence[str]]) -> None:
+        """Rows of a table that stands below the bar until the next one; the first row is its head."""
 
 
 class Progress(Protocol):
@@ -26,6 +29,9 @@ class Progress(Protocol):
 
 class _SilentBar:
     def advance(self, amount: float, note: str = "") -> None:
+        pass
+
+    def show(self, table: Sequence[Sequence[str]]) -> None:
         pass
 
 

@@ -39,6 +39,7 @@ Examples:
 @click.option("--row", type=int, help="Trace one row of a store to its document, position, token and text.")
 @click.option("--models", "listing", flag_value="models", help="List what can be a model.")
 @click.option("--architectures", "listing", flag_value="architectures", help="List the kinds of dictionary.")
+@click.option("--presets", "listing", flag_value="presets", help="List the grids of published studies.")
 @click.option("--codecs", "listing", flag_value="codecs", help="List the ways to compress a store.")
 @shared
 def command(subject: str, row: int | None, listing: str | None, as_json: bool, quiet: bool) -> None:

@@ -1,9 +1,15 @@
-"""What can be named on the command line: `actpipe info --models`, `--architectures`, `--codecs`. Name → one line."""
+"""What can be named on the command line: `actpipe info --models`, `--architectures`, `--presets`, `--codecs`."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import typing
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sae
 
 
 def models() -> dict[str, str]:
@@ -14,12 +20,17 @@ def models() -> dict[str, str]:
     }
 
 
-def architectures() -> dict[str, str]:
+def architectures() -> dict[str, dict[str, Any]]:
+    """Name → what it is, and its fields: swept ones may differ between the members of a grid that train together."""
     import sae
 
-    found = {name: sae.get_architecture(name) for name in sae.architecture_names()}
-    # The file says more than the class, whose docstring may be a formula.
-    return {name: _first_line(inspect.getmodule(each)) or _first_line(each) for name, each in found.items()}
+    return {name: _described(sae.get_architecture(name)) for name in sae.architecture_names()}
+
+
+def presets() -> dict[str, str]:
+    from actpipe.training.presets import PRESETS
+
+    return {name: preset.about for name, preset in PRESETS.items()}
 
 
 def codecs() -> dict[str, str]:
@@ -28,11 +39,39 @@ def codecs() -> dict[str, str]:
     return codec_names()
 
 
-LISTINGS: dict[str, Callable[[], dict[str, str]]] = {
+LISTINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": models,
     "architectures": architectures,
+    "presets": presets,
     "codecs": codecs,
 }
+
+
+def _described(cls: type[sae.Architecture]) -> dict[str, Any]:
+    import sae
+
+    # The file says more than the class, whose docstring may be a formula.
+    described: dict[str, Any] = {
+        "about": _first_line(inspect.getmodule(cls)) or _first_line(cls),
+        "kind": "baseline" if issubclass(cls, sae.Fitted) else "trained",
+        "reads": {"row": "one hook", "pair": "one hook, predicts another", "blocks": "several hooks"}[cls.reads],
+    }
+    fields = _fields(cls)
+    swept = {name: text for name, text in fields.items() if name in cls.swept}
+    fixed = {name: text for name, text in fields.items() if name not in cls.swept and name != "blocks"}
+    return described | ({"swept": swept} if swept else {}) | ({"fixed": fixed} if fixed else {})
+
+
+def _fields(cls: type[sae.Architecture]) -> dict[str, str]:
+    """Name → default and meaning."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: _field(field, hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _field(field: dataclasses.Field[Any], hint: Any) -> str:
+    about = next((extra for extra in typing.get_args(hint)[1:] if isinstance(extra, str)), "")
+    default = "" if field.default is dataclasses.MISSING else f"{field.default}"
+    return ". ".join(part for part in (default, about.rstrip(".")) if part)
 
 
 def _first_line(thing: object) -> str:

@@ -1,4 +1,4 @@
-"""Configuration dataclasses → click options: each `Annotated` field is a flag, its annotation the help."""
+"""Configuration dataclasses → click options: each `Annotated` field is a flag, its annotation help and metavar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from actpipe.quantities import parse_bytes, parse_count
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 # Fields that count tokens take 500k and 1e6; other whole numbers are written out.
-COUNTS = frozenset({"tokens"})
+COUNTS = frozenset({"tokens", "resample_every"})
 SIZES = frozenset({"max_disk"})  # take 20GB
 
 
@@ -45,7 +45,7 @@ class StorePlace(click.ParamType):  # type: ignore[type-arg]
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """`2,4,8` → (2, 4, 8)."""
+    """`2,4,8` → (2.0, 4.0, 8.0)."""
 
     name = "A,B,…"
 
@@ -53,9 +53,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in value.split(","))
+            return tuple(float(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 2,4,8.", param, ctx)
+            self.fail(f"{value!r} is not a list of numbers such as 2,4,8.", param, ctx)
 
 
 def options_of(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
@@ -72,18 +72,19 @@ def options_of(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Comm
 
 
 def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
-    kind, text = typing.get_args(hint)
+    kind, text, *metavar = typing.get_args(hint)
     kind = _without_none(kind)
     flag = "--" + field.name.replace("_", "-")
     if kind is bool:
         names = f"{flag}/--no-{flag[2:]}" if field.default else flag
         return click.option(names, field.name, is_flag=True, default=field.default, help=text)
     if kind == tuple[str, ...]:
-        return click.option(flag, field.name, multiple=True, metavar="NAME", help=text)
-    show = field.default is not None
-    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        return click.option(flag, field.name, multiple=True, metavar=(metavar or ["NAME"])[0], help=text)
+    show: bool | str = field.default is not None and field.default != ()
+    if show and isinstance(field.default, tuple):
+        show = ",".join(f"{value:g}" for value in field.default)
     return click.option(
-        flag, field.name, type=_click_type(field.name, kind), default=default, show_default=show, help=text
+        flag, field.name, type=_click_type(field.name, kind), default=field.default, show_default=show, help=text
     )
 
 
@@ -101,7 +102,7 @@ def _click_type(name: str, kind: Any) -> Any:
         return Quantity("BYTES", parse_bytes)
     if typing.get_origin(kind) is Literal:
         return click.Choice(typing.get_args(kind))
-    if kind == tuple[int, ...]:
+    if kind == tuple[float, ...]:
         return Numbers()
     if kind == Place:
         return StorePlace()

@@ -1,22 +1,25 @@
-"""Progress on stderr: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a bar with rate and time left on a terminal, and below it a table; plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Drawn
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from actpipe.progress import Bar, Progress, silent
 from actpipe.quantities import readable_count, readable_seconds
 
 SHOW_AFTER_S = 1.0  # a part that is over sooner needs no bar
+LINE_EVERY_S = 60.0  # into a file or a pipe
+OTHER_LINES = 4  # of the screen, which a table leaves free
 
 
 def progress_for(*, quiet: bool) -> Progress:
@@ -35,15 +38,36 @@ class Terminal:
     @contextmanager
     def bar(self, title: str, total: float | None, unit: str, done: float = 0) -> Iterator[Bar]:
         if not self._console.is_terminal:
-            with silent.bar(title, total, unit, done) as bar:
-                yield bar
+            yield WrittenBar(self._console, title, total, unit, done)
             return
-        drawn = Drawn(*_columns(), console=self._console, refresh_per_second=4)
-        task = drawn.add_task(title, total=total, completed=int(done), note="", unit=unit, before=done)
+        drawn = DrawnBar(self._console, title, total, unit, done)
         try:
-            yield DrawnBar(drawn, drawn.tasks[task])
+            yield drawn
         finally:
             drawn.stop()
+
+
+class WrittenBar:
+    """A line now and then, for who looks into the log of a long run."""
+
+    def __init__(self, console: Console, title: str, total: float | None, unit: str, done: float) -> None:
+        self._console, self._title, self._total, self._unit = console, title, total, unit
+        self._done = self._before = done
+        self._began = self._last = time.monotonic()
+
+    def advance(self, amount: float, note: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        rate = (self._done - self._before) / (now - self._began)
+        share = f"{self._done / self._total:.0%}" if self._total else readable_count(self._done)
+        speed = f"{readable_count(float(f'{rate:.2g}'))} {self._unit}/s"
+        self._console.print(", ".join(filter(None, (f"{self._title}: {share}", speed, note))), markup=False)
+
+    def show(self, table: Sequence[Sequence[str]]) -> None:
+        pass
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -60,14 +84,43 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 
 class DrawnBar:
-    def __init__(self, drawn: Drawn, task: Task) -> None:
-        self._drawn, self._task = drawn, task
+    def __init__(self, console: Console, title: str, total: float | None, unit: str, done: float) -> None:
+        self._console = console
+        self._progress = Drawn(*_columns(), console=console, auto_refresh=False)
+        self._task = self._progress.tasks[
+            self._progress.add_task(title, total=total, completed=int(done), note="", unit=unit, before=done)
+        ]
+        self._table: Table | None = None
+        self._live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4)
         self._began = time.monotonic()
 
     def advance(self, amount: float, note: str = "") -> None:
-        self._drawn.update(self._task.id, advance=amount, note=note or self._task.fields["note"])
+        self._progress.update(self._task.id, advance=amount, note=note or self._task.fields["note"])
         if time.monotonic() - self._began > SHOW_AFTER_S:
-            self._drawn.start()  # no more than once has an effect
+            self._live.start()  # no more than once has an effect
+
+    def show(self, table: Sequence[Sequence[str]]) -> None:
+        self._table = table_below(table, self._console.height - OTHER_LINES)
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def _drawn(self) -> RenderableType:
+        return self._progress if self._table is None else Group(self._progress, self._table)
+
+
+def table_below(rows: Sequence[Sequence[str]], most: int) -> Table:
+    """The head and as many rows as fit, and how many are left out."""
+    head, *body = rows
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for i, name in enumerate(head):
+        table.add_column(Text(name), justify="right" if i else "left", no_wrap=True, overflow="ellipsis")
+    fitting = body if len(body) <= most else body[: max(most - 1, 0)]
+    for row in fitting:
+        table.add_row(*map(Text, row))
+    if len(fitting) < len(body):
+        table.add_row(Text(f"… and {len(body) - len(fitting)} more", style="dim"))
+    return table
 
 
 class ShareColumn(ProgressColumn):

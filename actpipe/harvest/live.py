@@ -7,6 +7,7 @@ that come next, the model computes them. What is kept of them is the reader's po
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,12 @@ SAMPLE_ROWS = 65_536  # for means and variances
 
 
 class LiveStore(Store):
-    """Every slab counts as there. Two readers at once share the model, so let one end before the next begins."""
+    """Every slab counts as there. Readers of several hooks share the model and take turns."""
 
     def __init__(self, objects: Objects, attribute: Mapping[str, Any], model: LanguageModel) -> None:
         super().__init__(objects, attribute)
         self._model = model
+        self.turn = Lock()  # whoever runs the model has hooked it
         self._samples: dict[str, Statistics] = {}
 
     @classmethod
@@ -92,6 +94,6 @@ class Computed:
         tokens, doc = store.tokens[chosen], store.doc[chosen]
         floats = each.dtype == "int8"
         rows = torch.empty(tokens.size, each.width) if floats else empty_rows(tokens.size, each)
-        with activations(self._model, [site], store.config["batch_size"]) as computed:
+        with store.turn, activations(self._model, [site], store.config["batch_size"]) as computed:
             computed.fill(tokens, doc, {hook: rows}, lambda amount: None)
         return encode_rows(rows, each)

@@ -1,114 +1,147 @@
-"""Trained ensembles → saved dictionaries and their held-out numbers."""
+"""Dictionaries → what they are worth on documents that training never saw: one entry of results.json each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
 
 import sae
 from actpipe.progress import Bar, Progress
-from actpipe.store import Store
-from actpipe.training.config import HELD_OUT_SHARE, TrainConfig
-from actpipe.training.cross_entropy import choose_probe, model_of, recoveries
-from actpipe.training.group import Group
-from actpipe.training.run_folder import RunFolder, finite
+from sae.capacity import capacities
+from sae.evaluate import density_histogram
+from sae.files import write_tensors
+
+from .config import HELD_OUT_SHARE, TrainConfig
+from .cross_entropy import choose_probe, model_of, recoveries
+from .fields import effective_fields
+from .group import Group, PlannedMember
+from .reading import Batch, Reading
+from .run_folder import RunFolder, finite
 
 LARGEST_EVALUATION_ROWS = 100_000
+EVALUATION_BATCH = 4096
+FEATURES_FILE = "features.safetensors"
+NO_LOSS = {"delta_ce": None, "loss_recovered": None}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A dictionary that is trained or fitted, and saved."""
+
+    group: Group
+    member: PlannedMember
+    dictionary: sae.Dictionary
+    training: dict[str, Any]  # rows, seconds, …
 
 
 def evaluated(
-    config: TrainConfig,
-    store: Store,
-    run: RunFolder,
-    groups: list[Group],
-    ensembles: list[sae.Ensemble],
-    scaling: sae.Scaling,
-    seconds: float,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Save every member as a dictionary and measure it on documents that training never saw."""
-    dictionaries, entries = [], []
-    for group, ensemble in zip(groups, ensembles, strict=True):
-        idle = (ensemble.idle >= ensemble.dead_after).float().mean(dim=1).tolist()
-        for i, name in enumerate(group.member_names):
-            dictionary = ensemble.dictionary(i, scaling=scaling, config=_provenance(store, group, name)).to("cpu")
-            dictionary.save(run.member(name))
-            dictionaries.append(dictionary)
-            entries.append(_identity(run, group, ensemble, i, name) | {"dead_in_training": idle[i]})
-    evaluations = _held_out(store, groups[0].hook, dictionaries, progress)
-    losses = _losses(config, store, groups[0].hook, dictionaries, progress)
-    speed = {"seconds": seconds}
-    for entry, evaluation, loss in zip(entries, evaluations, losses, strict=True):
-        entry |= {
-            "l0": evaluation.l0,
-            "fvu": finite(evaluation.fvu),
-            "dead": evaluation.dead,
-            "cosine": finite(evaluation.cosine),
-            "held_out_rows": evaluation.rows,
-            **loss,
-            **speed,
-            "rows_per_second": entry["rows"] / seconds,
+    config: TrainConfig, reading: Reading, run: RunFolder, finished: Sequence[Finished], progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """`reading` selects the held-out rows. Entries by the name of the member."""
+    dictionaries = [one.dictionary for one in finished]
+    evaluations = _held_out(reading, dictionaries, progress)
+    losses = _losses(config, reading, dictionaries, progress)
+    entries = {}
+    for one, evaluation, loss in zip(finished, evaluations, losses, strict=True):
+        capacity = capacities(one.dictionary.directions)
+        _save_features(run, one, evaluation, capacity)
+        entries[one.member.name] = {
+            **_identity(run, one),
+            **_numbers(evaluation),
+            "capacity": float(capacity.mean()),
+            **{key: finite(value) for key, value in loss.items()},
+            **one.training,
         }
     return entries
 
 
-def _provenance(store: Store, group: Group, name: str) -> dict[str, Any]:
+def _identity(run: RunFolder, one: Finished) -> dict[str, Any]:
+    group, member = one.group, one.member
+    hyper = {
+        field: value for field, value in group.hyper(member).items() if field in effective_fields(group.architecture)
+    }
     return {
-        "name": name,
-        "hook": group.hook,
-        "model": store.config.get("model"),
-        "store": store.fingerprint,
+        "path": str(run.member(member.name).relative_to(run.path)),
+        "hook": group.reads.hooks[0] if len(group.reads.hooks) == 1 else group.reads.name,
+        "hooks": list(group.reads.hooks),
+        "target_hook": group.reads.target,
+        "architecture": group.architecture.name,
+        "width": one.dictionary.n,
+        "d": group.d,
+        "out": group.out,
+        "expansion": member.expansion,
+        "l1": hyper.get("l1"),
+        "k": hyper.get("k"),
+        "target_l0": hyper.get("target_l0"),
+        "hyper": hyper,
+        "fixed": group.architecture.fixed(),
+        "seed": member.settings["seed"],
+        "lr": member.settings.get("lr"),
     }
 
 
-def _identity(run: RunFolder, group: Group, ensemble: sae.Ensemble, i: int, name: str) -> dict[str, Any]:
-    member = ensemble.members[i]
+def _numbers(found: sae.Evaluation) -> dict[str, Any]:
+    histogram = density_histogram(found.density)
     return {
-        "path": str(run.member(name).relative_to(run.path)),
-        "hook": group.hook,
-        "architecture": ensemble.architecture.name,
-        "width": group.width,
-        "l1": member.hyper.get("l1"),
-        "k": member.hyper.get("k"),
-        "seed": member.seed,
-        "lr": member.lr,
-        "rows": ensemble.rows,
-        "dead_after": ensemble.dead_after,
-        "diverged": bool(ensemble.frozen[i]),
+        "l0": found.l0,
+        "fvu": finite(found.fvu),
+        "fvu_blocks": [finite(value) for value in found.fvu_blocks],
+        "dead": found.dead,
+        "dense": found.dense,
+        "cosine": finite(found.cosine),
+        "norm_ratio": finite(found.norm_ratio),
+        "best_scale": finite(found.best_scale),
+        "relative_bias": finite(found.relative_bias),
+        "code_l1": finite(found.l1),
+        "density_histogram": {"edges": histogram.edges.tolist(), "counts": histogram.counts.tolist()},
+        "held_out_rows": found.rows,
     }
 
 
-def _held_out(store: Store, hook: str, dictionaries: list[sae.Dictionary], progress: Progress) -> list[sae.Evaluation]:
-    select = store.held_out(HELD_OUT_SHARE)
-    total = min(int(select.sum()), LARGEST_EVALUATION_ROWS)
+def _save_features(run: RunFolder, one: Finished, found: sae.Evaluation, capacity: torch.Tensor) -> None:
+    """What is known of every feature [n], float32."""
+    features = {"density": found.density, "capacity": capacity}
+    if found.moments is not None:
+        kept = ("mean", "variance", "skew", "kurtosis")
+        features |= {name: getattr(found.moments, name) for name in kept}
+    narrow = {name: values.float().cpu() for name, values in features.items()}
+    write_tensors(run.member(one.member.name) / FEATURES_FILE, narrow)
 
-    def rows(bar: Bar) -> Iterator[Tensor]:
+
+def _held_out(reading: Reading, dictionaries: list[sae.Dictionary], progress: Progress) -> list[sae.Evaluation]:
+    total = min(reading.n_rows, LARGEST_EVALUATION_ROWS)
+
+    def rows(bar: Bar) -> Iterator[Batch]:
         seen = 0
-        for batch in store.batches(hook, batch_size=4096, seed=0, select=select, epochs=1):
-            if seen >= total:
+        for batch, numbers in reading.batches(batch_size=EVALUATION_BATCH, seed=0, epochs=1):
+            count = min(len(numbers), total - seen)
+            if count <= 0:
                 return
-            x = batch.x[: total - seen]
-            seen += len(x)
-            yield x
-            bar.advance(len(x))
+            yield batch[:count] if isinstance(batch, torch.Tensor) else (batch[0][:count], batch[1][:count])
+            seen += count
+            bar.advance(count)
 
     with progress.bar("Evaluating on held-out text", total, "rows") as bar:
-        return sae.evaluate(dictionaries, rows(bar))
+        return sae.evaluate(dictionaries, rows(bar), moments=True)
 
 
 def _losses(
-    config: TrainConfig, store: Store, hook: str, dictionaries: list[sae.Dictionary], progress: Progress
+    config: TrainConfig, reading: Reading, dictionaries: list[sae.Dictionary], progress: Progress
 ) -> list[dict[str, Any]]:
+    nothing = [dict(NO_LOSS) for _ in dictionaries]
     if not config.evaluate_loss:
-        return [{"delta_ce": None, "loss_recovered": None} for _ in dictionaries]
-    model = model_of(store, config.device)
+        return nothing
+    if len(reading.reads.all_hooks) > 1:
+        progress.say(f"{reading.reads.name} is more than one hook, so the loss of splicing is left out.")
+        return nothing
+    model = model_of(reading.store, config.device)
     if not model.predicts_tokens:
         progress.say(f"The model {model.name} predicts no next token, so the loss of splicing is left out.")
-        return [{"delta_ce": None, "loss_recovered": None} for _ in dictionaries]
-    probe = choose_probe(store, HELD_OUT_SHARE)
+        return nothing
+    probe = choose_probe(reading.store, HELD_OUT_SHARE)
     with progress.bar("Splicing into the model", 3 + len(dictionaries), "readings") as bar:
-        found = recoveries(model, store, hook, dictionaries, probe, bar)
-    return [{key: finite(value) for key, value in asdict(one).items()} for one in found]
+        found = recoveries(model, reading.store, reading.reads.hooks[0], dictionaries, probe, bar)
+    return [asdict(one) for one in found]

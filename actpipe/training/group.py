@@ -1,31 +1,71 @@
-"""A group: the members that share a hook and a width, stacked in one ensemble."""
+"""What is trained together: a group is the members that share their rows, an architecture and its fixed fields."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import sae
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Where the rows of a dictionary come from."""
+
+    hooks: tuple[str, ...]  # one, or several whose rows lie side by side (crosscoders)
+    target: str | None = None  # the hook that is predicted (transcoders)
+
+    @property
+    def name(self) -> str:
+        more = f"+{len(self.hooks) - 1}" if len(self.hooks) > 1 else ""
+        return self.hooks[0] + more + (f"-to-{self.target}" if self.target else "")
+
+    @property
+    def all_hooks(self) -> tuple[str, ...]:
+        return (*self.hooks, *([self.target] if self.target else []))
+
+    def sizes(self, widths: Mapping[str, int]) -> tuple[int, int]:
+        """Width of the rows that are read, and of those that are answered."""
+        d = sum(widths[hook] for hook in self.hooks)
+        return d, d if self.target is None else widths[self.target]
+
+
+@dataclass(frozen=True)
+class PlannedMember:
+    name: str
+    expansion: float
+    settings: Mapping[str, float]  # "seed", "lr", "clip", "width" and swept fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    hook: str
+    name: str  # also of its checkpoint
+    reads: Reads
     d: int
-    expansion: int
-    l1: tuple[float, ...]
-    seeds: tuple[int, ...]
-    lr: float
+    out: int
+    architecture: sae.Architecture  # with its fixed fields
+    members: tuple[PlannedMember, ...]
 
     @property
-    def name(self) -> str:
-        return f"{self.hook}-x{self.expansion}"
+    def is_fitted(self) -> bool:
+        """A baseline, fitted at once to a sample of rows and not trained step by step."""
+        return isinstance(self.architecture, sae.Fitted)
 
-    @property
-    def width(self) -> int:
-        return self.d * self.expansion
+    def size(self, member: PlannedMember) -> sae.Size:
+        return sae.Size(self.d, int(member.settings["width"]), self.out)
 
-    @property
-    def members(self) -> list[dict[str, float]]:
-        return [{"l1": l1, "seed": seed, "lr": self.lr} for l1 in self.l1 for seed in self.seeds]
+    def hyper(self, member: PlannedMember) -> dict[str, float]:
+        swept = self.architecture.swept
+        return self.architecture.hyper({key: value for key, value in member.settings.items() if key in swept})
 
-    @property
-    def member_names(self) -> list[str]:
-        return [f"{self.name}-l1_{m['l1']:.6g}-s{int(m['seed'])}" for m in self.members]
+    def described(self) -> dict[str, Any]:
+        """For run.json."""
+        return {
+            "name": self.name,
+            "hooks": list(self.reads.hooks),
+            "target": self.reads.target,
+            "architecture": self.architecture.name,
+            "fixed": self.architecture.fixed(),
+            "members": {member.name: dict(member.settings) for member in self.members},
+        }

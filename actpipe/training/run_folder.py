@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,15 +22,20 @@ FORMAT, RESULTS_FORMAT, VERSION = "actpipe-run", "actpipe-results", 1
 
 
 class RunFolder:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, part: str = "") -> None:
+        """`part`: which of several processes this is, such as `0of2`; files of their own carry it in their names."""
         self.path = path
+        self._part = f".{part}" if part else ""
 
     @classmethod
     def begin(cls, path: Path, store: Store, config: dict[str, Any], *, overwrite: bool) -> RunFolder:
-        """The folder for this run: a new one, or the one that the same store and configuration began."""
+        """The folder for this run: a new one, or the one that the same store and configuration began.
+
+        Of several processes one begins the run, and the others come when it is there.
+        """
+        run = cls(path)
         if overwrite:
             cls._remove(path)
-        run = cls(path)
         for litter in path.rglob("*.partial"):  # of a run that was killed while writing
             litter.unlink()
         if not run._file.exists():
@@ -37,7 +43,12 @@ class RunFolder:
                 raise Misuse(f"{path} is not empty and holds no run. Give --out another place.")
             write_json(run._file, _description(path, store, config))
             return run
-        described = run.description()
+        run.require(store, config)
+        return run
+
+    def require(self, store: Store, config: dict[str, Any]) -> None:
+        """Raise unless this store and configuration began the run."""
+        path, described = self.path, self.description()
         unlike = differences(described["config"], config)
         if described["store"]["fingerprint"] != store.fingerprint:
             unlike.insert(0, f"it was trained on another store ({described['store']['path']})")
@@ -46,7 +57,6 @@ class RunFolder:
                 f"{path} holds another run: {'; '.join(unlike[:3])}. "
                 "Give --out another place, the same options again, or --overwrite to start anew."
             )
-        return run
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -97,30 +107,64 @@ class RunFolder:
 
     def write_results(self, members: list[dict[str, Any]]) -> None:
         write_json(self._results, {"format": RESULTS_FORMAT, "version": VERSION, "members": members})
-        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)  # nothing is left to continue
+        shutil.rmtree(self._checkpoints, ignore_errors=True)  # nothing is left to continue
+        for finished in (*self.path.glob("metrics.*of*.jsonl"), *self.path.glob("results.*of*.json")):
+            finished.unlink()
+
+    def write_matching(self, comparisons: dict[str, Any]) -> None:
+        write_json(self.path / "matching.json", comparisons)
 
     def checkpoint(self, group: str) -> Path:
-        return self.path / "checkpoint" / f"{group}.safetensors"
+        return self._checkpoints / f"{group}{self._part}.safetensors"
+
+    def require_same_processes(self) -> None:
+        """Checkpoints hold the members of one process each, so as many processes must continue as have begun."""
+        foreign = [
+            found for found in self._checkpoints.glob("*.safetensors") if _part_of(found) != _count_of(self._part)
+        ]
+        if foreign:
+            began = _part_of(foreign[0]) or "1"
+            raise Mismatch(
+                f"The run at {self.path} was begun by {began} processes (its checkpoints have {foreign[0].name}). "
+                "Continue it with as many, or start anew with --overwrite."
+            )
 
     def member(self, name: str) -> Path:
         return self.path / "members" / name
 
     def metrics(self) -> list[dict[str, Any]]:
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except ValueError as error:
-            raise Damaged(f"{path} is not JSON Lines ({error}). Train again with --overwrite.") from None
+        return _read_lines(self.path / f"metrics{self._part}.jsonl")
 
     def write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
-        write_lines(self.path / "metrics.jsonl", lines)
+        write_lines(self.path / f"metrics{self._part}.jsonl", lines)
+
+    def write_part(self, found: dict[str, dict[str, Any]]) -> None:
+        """The results of the members of this process, by name."""
+        write_json(self.path / f"results{self._part}.json", found)
+
+    def parts(self, count: int) -> list[tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]]:
+        """Results and curves of every process."""
+        runs = [RunFolder(self.path, f"{rank}of{count}") for rank in range(count)]
+        return [(_read(run.path / f"results{run._part}.json"), run.metrics()) for run in runs]
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoint"
 
 
-def finite(value: float) -> float | None:
+def _part_of(checkpoint: Path) -> str:
+    """How many processes wrote a checkpoint such as `name.0of2.safetensors`, as text; nothing for one."""
+    return _count_of(f".{checkpoint.name.removesuffix('.safetensors').rpartition('.')[2]}")
+
+
+def _count_of(part: str) -> str:
+    found = re.fullmatch(r"\.\d+of(\d+)", part)
+    return found[1] if found else ""
+
+
+def finite(value: float | None) -> float | None:
     """JSON has no NaN and no infinity: such a number is null."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _description(path: Path, store: Store, config: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +178,15 @@ def _description(path: Path, store: Store, config: dict[str, Any]) -> dict[str, 
         "config": config,
         "actpipe": actpipe.__version__,
     }
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise Damaged(f"{path} is not JSON Lines ({error}). Train again with --overwrite.") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

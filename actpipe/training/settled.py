@@ -1,0 +1,90 @@
+"""What is checked and fixed before a run begins: every refusal that needs no training, and what decides the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import sae
+from actpipe.errors import Missing, Misuse
+from actpipe.places import Place
+from actpipe.store import Store
+
+from .config import HELD_OUT_SHARE, TrainConfig
+from .group import Group, Reads
+from .reading import Reading
+
+LEAST_ROWS = 300_000  # a small store is read more than once until each member has seen this many rows
+
+
+def whole_store(place: Place) -> Store:
+    store = Store.open(place)
+    if not store.is_complete:
+        raise Missing(
+            f"The harvest at {store.place} is not finished ({len(store.committed)} of {store.n_slabs} slabs). "
+            "Run the same `actpipe harvest` again to finish it, or compute rows as they are needed with --from-model."
+        )
+    return store
+
+
+def rows_to_train(config: TrainConfig, store: Store, select: NDArray[np.bool_], held_out: NDArray[np.bool_]) -> int:
+    """How many each member sees."""
+    available = int(select.sum())
+    if int(held_out.sum()) < 2:
+        raise Misuse(f"The held-out documents of {store.place} have fewer than two tokens. Harvest more text.")
+    if available < config.batch_size:
+        raise Misuse(
+            f"A batch of {config.batch_size} rows is more than {store.place} has to train on ({available}). "
+            "Harvest more text, or give a smaller --batch-size."
+        )
+    return config.tokens or max(available, LEAST_ROWS)
+
+
+def checked(config: TrainConfig, groups: Sequence[Group], readings: Mapping[Reads, Reading]) -> None:
+    """Raise Misuse for what an ensemble would refuse, before anything is overwritten."""
+    trained = [group for group in groups if isinstance(group.architecture, sae.Trained)]
+    if config.coder == "triton" and not any(group.is_fitted for group in groups) and not trained:
+        raise Misuse("--coder triton trains nothing here.")
+
+
+def settled(config: TrainConfig, groups: Sequence[Group], rows: int) -> dict[str, Any]:
+    """Everything that decides the result, for run.json."""
+    decided = {
+        "hooks": list(dict.fromkeys(hook for group in groups for hook in group.reads.hooks)),
+        "target_hooks": list(dict.fromkeys(group.reads.target for group in groups if group.reads.target)),
+        "architecture": config.architecture,
+        "l1": _grid(config.l1),
+        "l1_units": config.l1_units,
+        "k": _grid(config.k),
+        "l0": _grid(config.l0),
+        "sweep": list(config.sweep),
+        "set": list(config.set),
+        "expansion": list(config.expansion),
+        "seeds": config.seeds,
+        "lr": list(config.lr),
+        "lr_warmup": config.lr_warmup,
+        "lr_decay": config.lr_decay,
+        "sparsity_warmup": config.sparsity_warmup,
+        "center": config.center,
+        "resample_every": config.resample_every,
+        "precision": config.precision,
+        "coder": config.coder,
+        "batch_size": config.batch_size,
+        "rows": rows,
+        "held_out_share": HELD_OUT_SHARE,
+        "from_model": config.from_model,
+        "evaluate_loss": config.evaluate_loss,
+        "seed": config.seed,
+        "groups": {group.name: group.described() for group in groups},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(decided))  # as it will be read again: lists for tuples
+    return plain
+
+
+def _grid(values: tuple[float, ...] | None) -> Any:
+    """As asked for; "derived" where the values follow from the store."""
+    return None if values is None else list(values) or "derived"
