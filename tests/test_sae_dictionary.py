@@ -89,6 +89,95 @@ def test_a_saved_dictionary_loads_with_the_same_bits_and_its_record(tmp_path):
     assert sorted(p.name for p in (tmp_path / "members" / "001").iterdir()) == ["config.json", "dictionary.safetensors"]
 
 
+def trained_transcoder(name):
+    """Rows of width 6 predict rows of width 4, each with a scale and a mean of its own."""
+    x = rows_with_a_large_mean().double()
+    y = 30 * x[:, 2:] + x[:, :4] - 100
+    reads, predicts = sae.Scaling.from_rows(x), sae.Scaling.from_rows(y)
+    architecture = sae.get_architecture(name)()
+    how = {"d": D, "out": 4, "width": WIDTH, "sample": reads.apply(x), "share": 0.1, "dtype": torch.float64}
+    ensemble = sae.Ensemble.create(architecture, [{"l1": 0.1, "lr": 0.01}, {"l1": 0.1, "width": 7}], **how)
+    pairs = [(reads.apply(x), predicts.apply(y))] * 40
+    reports = list(sae.fit(ensemble, pairs, steps=40))
+    assert reports[-1].fvu[0] < reports[0].fvu[0]
+    return ensemble, (x, reads), (y, predicts)
+
+
+@pytest.mark.parametrize("name", ["transcoder", "skip_transcoder"])
+def test_a_transcoder_answers_in_the_units_of_what_it_predicts(tmp_path, name):
+    ensemble, (x, reads), (_, predicts) = trained_transcoder(name)
+    dictionary = ensemble.dictionary(0, scaling=reads, target=predicts)
+    expected = predicts.undo(ensemble.architecture.reconstruct(ensemble.params_of(0), reads.apply(x), {}))
+    torch.testing.assert_close(dictionary.reconstruct(x), expected)
+    assert (dictionary.d, dictionary.n, dictionary.out) == (D, WIDTH, 4)
+    dictionary.save(tmp_path)
+    loaded = sae.load(tmp_path)
+    assert torch.equal(loaded.reconstruct(x), dictionary.reconstruct(x))
+    assert (loaded.d, loaded.n, loaded.out, loaded.config) == (D, WIDTH, 4, dictionary.config)
+    assert loaded.target is not None
+    assert loaded.target.scale == predicts.scale
+    assert torch.equal(loaded.target.center, predicts.center.double())
+
+
+def test_what_a_transcoder_predicts_has_a_scaling_and_nothing_else_has():
+    ensemble, (_, reads), (_, predicts) = trained_transcoder("transcoder")
+    with pytest.raises(ValueError, match="give the scaling of these as the target"):
+        sae.Dictionary.trained(
+            ensemble.architecture, ensemble.params_of(0), hyper=ensemble.members[0].hyper, scaling=reads, config={}
+        )
+    with pytest.raises(ValueError, match="scaling is for rows of width 6, the dictionary for width 4"):
+        ensemble.dictionary(0, scaling=reads, target=reads)
+    with pytest.raises(ValueError, match="W_enc"):
+        ensemble.dictionary(0, scaling=predicts, target=predicts)
+    with pytest.raises(ValueError, match="predicts the rows it reads itself"):
+        trained()[0].dictionary(0, scaling=reads, target=reads)
+    with pytest.raises(ValueError, match="give them as the target"):
+        ensemble.step(torch.zeros(3, D))
+    with pytest.raises(ValueError, match=r"rows \[3, 4\]"):
+        ensemble.step(torch.zeros(3, D), torch.zeros(3, D))
+    with pytest.raises(ValueError, match="takes no target"):
+        trained()[0].step(torch.zeros(3, D), torch.zeros(3, D))
+
+
+def test_hooks_scaled_apart_come_back_in_their_own_units(tmp_path):
+    x = rows_with_a_large_mean().double() * torch.tensor([1, 1, 1, 1, 100, 100])
+    scaling = sae.Scaling.beside([sae.Scaling.from_rows(x[:, :4]), sae.Scaling.from_rows(x[:, 4:])]).to(torch.float64)
+    architecture = sae.get_architecture("crosscoder")(blocks=(4, 2))
+    ensemble = sae.Ensemble.create(
+        architecture, [{"l1": 0.1}], d=D, width=WIDTH, sample=scaling.apply(x), share=0.1, dtype=torch.float64
+    )
+    list(sae.fit(ensemble, [scaling.apply(x)] * 20, steps=20))
+    dictionary = ensemble.dictionary(0, scaling=scaling)
+    expected = scaling.undo(architecture.reconstruct(ensemble.params_of(0), scaling.apply(x), {}))
+    torch.testing.assert_close(dictionary.reconstruct(x), expected)
+    dictionary.save(tmp_path)
+    loaded = sae.load(tmp_path)
+    assert torch.equal(loaded.reconstruct(x), dictionary.reconstruct(x))
+    assert torch.equal(loaded.scaling.scale, scaling.scale)
+    assert loaded.architecture == architecture
+    assert loaded.config == dictionary.config
+
+
+def test_features_beyond_the_width_of_a_member_are_cut_off(tmp_path):
+    x = rows_with_a_large_mean().double()
+    scaling = sae.Scaling.from_rows(x)
+    ensemble = sae.Ensemble.create(sae.ReLU(), [{"width": 4}, {}], d=D, width=WIDTH, dtype=torch.float64)
+    ensemble.step(scaling.apply(x))
+    narrow = ensemble.dictionary(0, scaling=scaling)
+    narrow.save(tmp_path)
+    assert sae.load(tmp_path).n == 4
+    assert sae.load(tmp_path).encode(x).shape == (200, 4)
+    assert ensemble.dictionary(1, scaling=scaling).n == WIDTH
+
+
+def test_a_folder_of_the_first_writers_is_still_read(tmp_path):
+    _, _, dictionary = trained(torch.float32)
+    dictionary.save(tmp_path)
+    keys = {"format", "version", "architecture", "fixed", "hyper", "d", "n", "dtype", "scaling", "training"}
+    assert set(json.loads((tmp_path / "config.json").read_text())) == keys  # as they wrote it: no out, no target
+    assert sae.load(tmp_path).out == D
+
+
 def test_the_documented_recipe_reads_a_folder_without_this_package(tmp_path, monkeypatch):
     _, _, dictionary = trained(torch.float32)
     dictionary.save(tmp_path / "actpipe-out/sae/members/000")
