@@ -18,7 +18,7 @@ from sae.registry import register
 from sae.scaling import Scaling
 
 from .classical import scikit_learn, seed_from
-from .linear import check_rows
+from .linear import check_components, check_rows
 
 
 @register("nmf")
@@ -38,17 +38,21 @@ class NMF(Fitted):
         if self.steps < 1:
             raise ValueError(f"FISTA needs at least one step, not {self.steps}")
 
+    def check(self, size: Size, hyper: Mapping[str, float]) -> None:
+        super().check(size, hyper)
+        # With more of them many codes give the same answer.
+        check_components(size, split=False, name="NMF")
+
     def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
         return {"W_dec": (size.n, size.d), "b_dec": (size.d,)}
 
     def fit(self, size: Size, hyper: Mapping[str, float], generator: torch.Generator, rows: Tensor) -> Params:
         self.check(size, hyper)
-        check_rows(rows, 2)
+        check_rows(rows, size.n)
         floor = rows.amin(0)
         solver = scikit_learn("decomposition").NMF(
             n_components=size.n,
-            # Starting from singular vectors is faster and better, but there are only so many.
-            init="nndsvda" if size.n <= min(rows.shape) else "random",
+            init="nndsvda",
             max_iter=self.iterations,
             tol=self.tolerance,
             random_state=seed_from(generator),
@@ -57,7 +61,7 @@ class NMF(Fitted):
             # The error falls in every iteration, so that stopping early is a choice of `iterations` and no failure.
             warnings.filterwarnings("ignore", "Maximum number of iterations")
             solver.fit((rows - floor).double().numpy())
-        W_dec = normalize(torch.from_numpy(solver.components_), dim=1)
+        W_dec = normalize(torch.from_numpy(solver.components_), dim=1).contiguous()
         return {"W_dec": W_dec.float(), "b_dec": floor.float()}
 
     def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
