@@ -9,6 +9,7 @@ import pytest
 
 import sae
 import sae.architectures
+import sae.baselines
 from sae.architecture import Architecture, Size
 from tests.contracts import check_architecture
 
@@ -34,7 +35,7 @@ def test_architecture_holds_its_contract(name, fields):
 
 def test_every_architecture_of_the_folders_is_registered():
     defined = set()
-    for folder in (sae.architectures,):
+    for folder in (sae.architectures, sae.baselines):
         for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
             for cls in vars(importlib.import_module(module.name)).values():
                 if inspect.isclass(cls) and issubclass(cls, Architecture) and cls.__module__ == module.name:
