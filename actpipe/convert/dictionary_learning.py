@@ -7,7 +7,6 @@ and nothing is left to scale (training.py, scale_biases).
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from actpipe.files import write_json
 from .form import Form
 from .format import Answer, Format, Reference, exported_units, imported
 from .ours import form_of
-from .sources import Tensors, read_json, read_torch, tensors_of
+from .sources import Tensors, names_in, read_json, read_torch, tensors_of
 
 # A tensor that only this library has under this name, in each of its classes.
 TELLING = ("encoder.weight", "W_enc")
@@ -61,13 +60,8 @@ class DictionaryLearning(Format):
 
 
 def _looks_like_one(path: Path) -> bool:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
-        return False
-    return isinstance(content, dict) and (
-        "ae" in content or ("pre_bias" not in content and any(name in content for name in TELLING))
-    )
+    names = names_in(path)
+    return "ae" in names or ("pre_bias" not in names and not names.isdisjoint(TELLING))
 
 
 def _opened(path: Path) -> tuple[str, Tensors, dict[str, Any]]:

@@ -136,7 +136,7 @@ def units(form: Form, library: str) -> dict[str, str]:
     per_row = per_row.replace(" and ", " times ", 1) if per_row and not factor else per_row
     return {
         "rows": ROWS[form.normalise],
-        "codes": f"model units, the length of a feature's contribution: {library}'s code{factor}{per_row}",
+        "codes": f"model units, the length of a feature's contribution: the code of {library}{factor}{per_row}",
     }
 
 

@@ -5,7 +5,6 @@ TopK ones standardise every row with its own mean and deviation and undo it on t
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from actpipe.errors import Misuse
 
 from .form import Form
 from .format import Answer, Format, Reference, imported
-from .sources import count, read_torch, tensors_of
+from .sources import count, names_in, read_torch, tensors_of
 
 # Their names of places → TransformerLens' (README.md of the repository).
 PLACES = {
@@ -36,13 +35,7 @@ class OpenAI(Format):
     files = "a .pt file with pre_bias"
 
     def detect(self, path: Path) -> bool:
-        if not (path.suffix == ".pt" and path.is_file()):
-            return False
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
-            return False
-        return isinstance(content, dict) and "pre_bias" in content
+        return path.suffix == ".pt" and path.is_file() and "pre_bias" in names_in(path)
 
     def read(self, path: Path) -> sae.Dictionary:
         content = read_torch(path)

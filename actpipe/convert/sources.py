@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from actpipe.errors import Missing, Misuse
+
+# What torch.load raises of bytes that are no file of torch.save.
+UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
 
 
 class Tensors:
@@ -61,7 +65,7 @@ def read_safetensors(path: Path) -> Tensors:
 def read_torch(path: Path) -> dict[str, Any]:
     """What `torch.save` wrote, if it is a mapping of tensors and plain values."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _tensors_only(path)
     except FileNotFoundError:
         raise Missing(f"{path} is not there; a dictionary without its weights cannot be read.") from None
     except pickle.UnpicklingError:
@@ -69,12 +73,27 @@ def read_torch(path: Path) -> dict[str, Any]:
             f"{path} is a pickle of more than tensors, and actpipe runs no code of a file. Where you trust it, load it "
             "with the library that wrote it and save the tensors alone: torch.save(dictionary.state_dict(), 'ae.pt')."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         raise Misuse(f"{path} is not a whole file of torch.save ({reason}). Get it again from where it came.") from None
     if not isinstance(content, dict):
         raise Misuse(f"{path} holds a {type(content).__name__}, not the tensors of a dictionary by name.")
     return content
+
+
+def names_in(path: Path) -> frozenset[str]:
+    """The names in a file of `torch.save`; none where it cannot be read."""
+    try:
+        content = _tensors_only(path)
+    except (pickle.UnpicklingError, *UNREADABLE):
+        return frozenset()
+    return frozenset(content) if isinstance(content, dict) else frozenset()
+
+
+def _tensors_only(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles that were not written by torch; what matters is raised
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def tensors_of(path: Path, content: Mapping[str, Any]) -> Tensors:
@@ -83,7 +102,7 @@ def tensors_of(path: Path, content: Mapping[str, Any]) -> Tensors:
 
 def read_npz(path: Path) -> Tensors:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return Tensors(path, {name: torch.from_numpy(np.array(file[name])) for name in file.files})
     except FileNotFoundError:
         raise Missing(f"{path} is not there; a dictionary without its weights cannot be read.") from None

@@ -77,8 +77,7 @@ def convert(
     with _replacing(target) as folder:
         writes.write(dictionary, folder)
         if verify or store is not None:
-            center = dictionary.params["b_dec"] if dictionary.out == dictionary.d else torch.zeros(dictionary.d)
-            rows = {"random rows": random_rows(dictionary.d, center)}
+            rows = {"random rows": random_rows(dictionary.d, _center(dictionary))}
             if (stored := _stored(source, dictionary, store, hook)) is not None:
                 rows["stored rows"] = stored
             for what, x in rows.items():
@@ -137,6 +136,13 @@ def _replacing(target: Path) -> Iterator[Path]:
             target.parent.rmdir()  # made for this, and empty again
         raise
     sync_folder(target.parent)
+
+
+def _center(dictionary: sae.Dictionary) -> torch.Tensor:
+    """[d], about where the rows lie that it reads: what it answers without features."""
+    if dictionary.out != dictionary.d:
+        return torch.zeros(dictionary.d)
+    return dictionary.decode(torch.zeros(dictionary.n, dtype=dictionary.dtype)).detach()
 
 
 def _stored(source: Path, dictionary: sae.Dictionary, place: Place | None, hook: str | None) -> torch.Tensor | None:

@@ -74,9 +74,7 @@ def _differences(one: Answer, other: Answer) -> tuple[Tensor, ...]:
     """Of each row: active features, largest difference of a code and largest code, ‖x̂ − x̂'‖ and ‖x̂‖, same features."""
     expected, found = one.codes * one.lengths, other.codes * other.lengths
     if not bool(torch.isfinite(found.sum() + expected.sum() + one.rows.sum() + other.rows.sum())):
-        raise Failure(
-            "A code or a reconstruction is not a finite number, so nothing is verified and nothing is written."
-        )
+        raise Failure("A code or a reconstruction is not a finite number, so nothing is verified and nothing written.")
     return (
         (expected != 0).sum(-1),
         (expected - found).abs().amax(-1),
