@@ -19,6 +19,9 @@ from .normalised import atoms, fold_homogeneous, penalised_sums
 
 # Without a sample there is no knowing how many features fire; the value of the authors' code.
 START_BIAS = -1.0
+# Random directions without negative entries have a mean cosine of 0.64, so features that fire together answer far too
+# much and then die: FVU stayed above 1 in a toy (d 32, n 96). Their fourth powers have 0.09, and FVU came to 0.3.
+START_POWER = 4
 
 
 @register("positive_tied")
@@ -50,7 +53,7 @@ class PositiveTied(Trained):
         sample: Tensor | None = None,
         share: float = 0.02,
     ) -> Params:
-        W_dec = random_directions(size.n, size.d, generator).abs()
+        W_dec = atoms(random_directions(size.n, size.d, generator) ** START_POWER)
         if sample is None:
             return {"W_dec": W_dec, "b_enc": torch.full((size.n,), START_BIAS), "b_dec": torch.zeros(size.d)}
         floor = sample.amin(0)
