@@ -19,8 +19,8 @@ from .affine import unit_directions
 from .auxk import ALPHA, auxk
 from .normalised import one_scale, penalised_sums
 
-# Length of each decoder row at the start: nothing is known yet of the direction. In a toy (d 32, out 20, n 96, l1 1, 1500
-# steps) FVU and dead share were 0.154 and 0 from 0.03, 0.156 and 0 from 0.1, 0.158 and 0.01 from 0.3, 0.173 and 0.32 from 1.
+# Length of each decoder row at the start: nothing is known yet of the direction. In a toy (d 32, out 20, n 96, l1 1,
+# 1500 steps) FVU and dead share were 0.154, 0 from 0.03; 0.156, 0 from 0.1; 0.158, 0.01 from 0.3; 0.173, 0.32 from 1.
 START_NORM = 0.1
 
 
