@@ -143,6 +143,7 @@ class Ensemble:
             self.members,
             self.density,
             n_rows=len(x),
+            d=self.d,
             device=self.device,
             coder=self.coder,
             precision=self.precision,

@@ -9,7 +9,7 @@ import torch
 
 from .coder import Coder, Dense
 from .member import Member
-from .sparse import Sparse
+from .sparse import Sparse, choose
 
 CoderName = Literal["auto", "dense", "sparse", "triton"]
 Precision = Literal["float32", "bfloat16"]
@@ -31,6 +31,7 @@ def grouped(
     density: Sequence[float],
     *,
     n_rows: int,
+    d: int,
     device: torch.device,
     coder: CoderName,
     precision: Precision,
@@ -38,7 +39,7 @@ def grouped(
     """All members, in order. `density` is the share of codes that were active when each was last measured."""
     groups: list[Group] = []
     for i, (member, share) in enumerate(zip(members, density, strict=True)):
-        its_coder = coder_for(coder, n_codes=n_rows * member.width, density=share, device=device, precision=precision)
+        its_coder = coder_for(coder, n_rows, d, member.width, density=share, device=device, precision=precision)
         before = groups[-1] if groups else None
         if (
             before is not None
@@ -54,20 +55,25 @@ def grouped(
 
 def most_at_once(coder: Coder, n_codes: int, device: torch.device) -> int:
     """How many members with `n_codes` codes (B · n) are stepped by one vmap."""
+    together = max(1, CODES_AT_ONCE // n_codes)
     if device.type != "cpu":
-        return max(1, CODES_AT_ONCE // n_codes)
-    return max(1, CODES_AT_ONCE // n_codes) if isinstance(coder, Dense) and n_codes <= CODES_AT_ONCE_ON_CPU else 1
+        return together
+    return together if isinstance(coder, Dense) and n_codes <= CODES_AT_ONCE_ON_CPU else 1
 
 
-def coder_for(name: CoderName, *, n_codes: int, density: float, device: torch.device, precision: Precision) -> Coder:
+def coder_for(
+    name: CoderName, n_rows: int, d: int, n: int, *, density: float, device: torch.device, precision: Precision
+) -> Coder:
     products = torch.bfloat16 if precision == "bfloat16" else None
+    if name == "dense":
+        return Dense(products)
     if name == "sparse":
         return Sparse(products)
     if name == "triton":
         from .sparse.triton_coder import Triton
 
         return Triton(products)
-    return Dense(products)
+    return choose(n_rows, d, n, density=density, device=device, precision=products)
 
 
 def check_choices(coder: str, precision: str) -> None:
