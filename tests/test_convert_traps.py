@@ -128,7 +128,7 @@ def test_the_hooks_of_sparsify_s_folders(tmp_path: Path) -> None:
     }.items():
         assert read(foreign.sparsify(tmp_path / name)).config.get("hook") == hook
     transcoder = read(foreign.sparsify(tmp_path / "t" / "layers.1.mlp", transcode=True)).config
-    assert (transcoder.get("hook"), transcoder["hook_out"]) == (None, "blocks.1.hook_mlp_out")
+    assert (transcoder.get("hook"), transcoder["target_hook"]) == (None, "blocks.1.hook_mlp_out")
 
 
 def test_dictionary_learning_s_older_class_has_its_bias_elsewhere(tmp_path: Path) -> None:

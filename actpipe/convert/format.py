@@ -95,7 +95,7 @@ def imported(
     source: Mapping[str, Any],
     *,
     hook: str | None,
-    hook_out: str | None = None,
+    target_hook: str | None = None,
     double: bool = False,
 ) -> sae.Dictionary:
     """The dictionary of a form, with what config.json tells of where it comes from and of its units.
@@ -106,7 +106,7 @@ def imported(
         form,
         {
             **({} if hook is None else {"hook": hook}),
-            **({} if hook_out is None else {"hook_out": hook_out}),
+            **({} if target_hook is None else {"target_hook": target_hook}),
             "units": units(form, str(source["library"])),
             "source": dict(source),
         },

@@ -62,7 +62,7 @@ class GemmaScope(Format):
             notes.append("It was trained on rows of the embedding matrix; the result reads hook_embed, √d times them.")
         hook, hook_out = _hooks(place, pair)
         source = {"format": self.name, "library": self.library, "architecture": "jumprelu", "notes": notes}
-        return imported(form, source, hook=hook, hook_out=hook_out, double=p.double)
+        return imported(form, source, hook=hook, target_hook=hook_out, double=p.double)
 
     def reference(self, path: Path) -> Reference:
         file = _file(path)

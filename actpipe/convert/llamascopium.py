@@ -118,7 +118,7 @@ class Llamascopium(Format):
                 "actpipe reads dataset-wise, token-wise and inference."
             )
         source = {"format": self.name, "library": self.library, "metadata": opened.config}
-        return imported(form, source, hook=hook_in, hook_out=hook_out if pair else None, double=opened.double)
+        return imported(form, source, hook=hook_in, target_hook=hook_out if pair else None, double=opened.double)
 
     def reference(self, path: Path) -> Reference:
         opened = _open(path)

@@ -76,7 +76,7 @@ class SAELens(Format):
             **({"notes": notes} if (notes := _notes(config)) else {}),
         }
         hook, hook_out = config.metadata.get("hook_name"), config.metadata.get("hook_name_out")
-        return imported(form, source, hook=hook, hook_out=hook_out, double=tensors.double)
+        return imported(form, source, hook=hook, target_hook=hook_out, double=tensors.double)
 
     def reference(self, path: Path) -> Reference:
         config, tensors = read_config(path / "cfg.json"), read_safetensors(path / WEIGHTS)
@@ -323,7 +323,7 @@ def _metadata(dictionary: sae.Dictionary, form: Form) -> dict[str, Any]:
         **known,
         "sae_lens_version": VERSION,
         "hook_name": config.get("hook"),
-        **({"hook_name_out": config.get("hook_out")} if form.pair else {}),
+        **({"hook_name_out": config.get("target_hook")} if form.pair else {}),
         "model_from_pretrained_kwargs": kwargs,
         "exported_by": "actpipe",
         "exported_architecture": dictionary.architecture.name,

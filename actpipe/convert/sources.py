@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -26,21 +26,28 @@ class Tensors:
 
     def __init__(self, path: Path, content: Mapping[str, Tensor]) -> None:
         self.path, self.content = path, content
+        self._taken: dict[str, Tensor] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self.content
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor in float64; −1 leaves a length open."""
-        if name not in self.content:
-            raise Misuse(f"{self.path} lacks the tensor {name!r}; it has {', '.join(sorted(self.content)) or 'none'}.")
-        found = self.content[name]
+        if name not in self._taken:
+            self._taken[name] = self._checked(name)
+        found = self._taken[name]
         if len(found.shape) != len(shape) or any(s not in (-1, f) for s, f in zip(shape, found.shape, strict=True)):
             wanted = ["any" if s == -1 else s for s in shape]
             raise Misuse(f"In {self.path} the tensor {name!r} has shape {list(found.shape)}, not {wanted}.")
+        return found
+
+    def _checked(self, name: str) -> Tensor:
+        if name not in self.content:
+            raise Misuse(f"{self.path} lacks the tensor {name!r}; it has {', '.join(sorted(self.content)) or 'none'}.")
+        found = self.content[name].double()
         if not bool(torch.isfinite(found).all()):
             raise Misuse(f"In {self.path} the tensor {name!r} holds numbers that are not finite.")
-        return found.double()
+        return found
 
     def first(self, *names: str) -> str:
         """The first of the names that the file has: libraries have renamed theirs."""
@@ -68,7 +75,7 @@ def read_torch(path: Path) -> dict[str, Any]:
         content = _tensors_only(path)
     except FileNotFoundError:
         raise Missing(f"{path} is not there; a dictionary without its weights cannot be read.") from None
-    except pickle.UnpicklingError:
+    except UnpicklingError:
         raise Misuse(
             f"{path} is a pickle of more than tensors, and actpipe runs no code of a file. Where you trust it, load it "
             "with the library that wrote it and save the tensors alone: torch.save(dictionary.state_dict(), 'ae.pt')."
@@ -85,7 +92,7 @@ def names_in(path: Path) -> frozenset[str]:
     """The names in a file of `torch.save`; none where it cannot be read."""
     try:
         content = _tensors_only(path)
-    except (pickle.UnpicklingError, *UNREADABLE):
+    except (UnpicklingError, *UNREADABLE):
         return frozenset()
     return frozenset(content) if isinstance(content, dict) else frozenset()
 

@@ -42,7 +42,7 @@ class Sparsify(Format):
         hook = _hook(hookpoint)
         source = {"format": self.name, "library": self.library, "metadata": config, "hookpoint": hookpoint}
         # A transcoder is named by the module it replaces: it answers with that module's output.
-        places = {"hook": None, "hook_out": hook} if transcodes else {"hook": hook}
+        places = {"hook": None, "target_hook": hook} if transcodes else {"hook": hook}
         return imported(form, source, double=tensors.double, **places)
 
     def reference(self, path: Path) -> Reference:

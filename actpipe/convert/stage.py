@@ -117,6 +117,7 @@ def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
     """An empty folder that becomes `target` when the block ends without an exception, and nothing otherwise."""
+    made_parent = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     temporary.mkdir()
@@ -132,8 +133,9 @@ def _replacing(target: Path) -> Iterator[Path]:
             os.replace(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            target.parent.rmdir()  # made for this, and empty again
+        if made_parent:
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()
         raise
     sync_folder(target.parent)
 
@@ -156,10 +158,8 @@ def _stored(source: Path, dictionary: sae.Dictionary, place: Place | None, hook:
         raise Misuse(f"The dictionary does not say which rows it reads; name a hook of {place} with --hook.")
     if name not in opened.hooks:
         raise Missing(f"The store {place} has no hook {name!r}; it has {', '.join(opened.hooks)}.")
-    if opened.hooks[name] != dictionary.d:
-        raise Misuse(
-            f"The rows of {name} in {place} have width {opened.hooks[name]}, those of the source {dictionary.d}."
-        )
+    if (width := opened.hooks[name]) != dictionary.d:
+        raise Misuse(f"The rows of {name} in {place} have width {width}, the dictionary reads {dictionary.d}.")
     size = min(N_ROWS, int(opened.mask.sum()))
     batch = next(iter(opened.batches(name, batch_size=size, seed=0)))
     return batch.x.double()
