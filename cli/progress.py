@@ -87,9 +87,8 @@ class DrawnBar:
     def __init__(self, console: Console, title: str, total: float | None, unit: str, done: float) -> None:
         self._console = console
         self._progress = Drawn(*_columns(), console=console, auto_refresh=False)
-        self._task = self._progress.tasks[
-            self._progress.add_task(title, total=total, completed=int(done), note="", unit=unit, before=done)
-        ]
+        self._progress.add_task(title, total=total, completed=int(done), note="", unit=unit, before=done)
+        (self._task,) = self._progress.tasks
         self._table: Table | None = None
         self._live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4)
         self._began = time.monotonic()

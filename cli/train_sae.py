@@ -74,7 +74,7 @@ def command(store: Place, preset: str | None, as_json: bool, quiet: bool, **opti
     if as_json:
         click.echo(json.dumps({"out": result.out, "members": result.members}))
         return
-    click.echo(f"{result.out}: {len(result.members)} dictionaries, measured on held-out documents")
+    click.echo(f"{result.out}: {_dictionaries(len(result.members))}, measured on held-out documents")
     for line in table(result.members):
         click.echo(line)
 
@@ -90,6 +90,10 @@ COLUMNS: dict[str, tuple[str, str, Callable[[dict[str, Any]], Any]]] = {
     "ΔCE": (">7", ".3f", lambda member: member.get("delta_ce")),
     "recovered": (">9", ".1%", lambda member: member.get("loss_recovered")),
 }
+
+
+def _dictionaries(count: int) -> str:
+    return "1 dictionary" if count == 1 else f"{count} dictionaries"
 
 
 def table(members: list[dict[str, Any]]) -> list[str]:

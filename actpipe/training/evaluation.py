@@ -74,7 +74,7 @@ def _identity(run: RunFolder, one: Finished) -> dict[str, Any]:
         "out": group.out,
         "expansion": member.expansion,
         "l1": hyper.get("l1"),
-        "k": hyper.get("k"),
+        "k": hyper.get("k") or None,  # 0: a baseline that keeps all
         "target_l0": hyper.get("target_l0"),
         "hyper": hyper,
         "fixed": group.architecture.fixed(),

@@ -18,6 +18,8 @@ OF_MEMBERS = ("clip",)
 FLAGS = {"l1": "--l1-sweep", "k": "--k-sweep", "target_l0": "--l0-sweep"}
 # Fixed fields that follow from the rows.
 FROM_ROWS = ("blocks",)
+# Baselines in which nothing is drawn: all seeds would give the same.
+SEEDLESS = frozenset({"pca", "identity", "identity_relu"})
 # Where a fixed field chooses between two kinds of sparsity: swept fields that its value leaves without effect.
 IDLE: dict[tuple[str, Any], frozenset[str]] = {
     ("gate", "relu"): frozenset({"k", "auxk"}),

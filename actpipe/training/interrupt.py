@@ -1,4 +1,7 @@
-"""Ctrl-C between steps, never inside one: half a step applied would be saved as if it were whole."""
+"""Ctrl-C between steps, never inside one: half a step applied would be saved as if it were whole.
+
+The same for a request to end, which is how torchrun and schedulers pass on a Ctrl-C or a limit of time.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
 def remembered_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside the block the first Ctrl-C is remembered, and what is yielded tells; a second one is raised at once."""
+    """Inside the block the first signal is remembered, and what is yielded tells; a second one is raised at once."""
     asked = False
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -23,8 +28,9 @@ def remembered_interrupt() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, remember)
+    before = [signal.signal(number, remember) for number in SIGNALS]
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)

@@ -7,6 +7,7 @@ fields cannot be stacked and make groups of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
@@ -20,6 +21,7 @@ from .fields import (
     FLAGS,
     FROM_ROWS,
     OF_MEMBERS,
+    SEEDLESS,
     architecture_named,
     assignment,
     effective_fields,
@@ -149,7 +151,7 @@ def _groups(
         except ValueError as error:
             raise Misuse(f"{name}: {error}.") from None
         axes = _axes(config, architecture, reads, d, asked, raw_unit)
-        members = tuple(_members(config, kind, name, d, axes))
+        members = tuple(_members(config, architecture, name, (d, out), axes))
         group = Group(name=name, reads=reads, d=d, out=out, architecture=architecture, members=members)
         _check(group)
         yield group
@@ -183,11 +185,15 @@ def _axes(
     return axes
 
 
-def _members(config: TrainConfig, kind: Kind, group: str, d: int, axes: dict[str, Values]) -> Iterator[PlannedMember]:
-    trained = issubclass(kind, sae.Trained)
-    expansions = config.expansion or ((DEFAULT_EXPANSION,) if trained else (1.0,))
-    axes = {**axes, "lr": config.lr} if trained else axes
-    seeds = range(config.seed, config.seed + config.seeds)
+def _members(
+    config: TrainConfig, architecture: sae.Architecture, group: str, rows: tuple[int, int], axes: dict[str, Values]
+) -> Iterator[PlannedMember]:
+    d, out = rows
+    if isinstance(architecture, sae.Trained):
+        expansions, axes = config.expansion or (DEFAULT_EXPANSION,), {**axes, "lr": config.lr}
+    else:
+        expansions = _widths_of_baseline(config, architecture, d, out)
+    seeds = range(config.seed, config.seed + (1 if architecture.name in SEEDLESS else config.seeds))
     for expansion, seed, *values in ordered_product(expansions, seeds, *axes.values()):
         own = dict(zip(axes, values, strict=True))
         # One learning rate for all is no part of a name.
@@ -195,6 +201,16 @@ def _members(config: TrainConfig, kind: Kind, group: str, d: int, axes: dict[str
         parts = [f"{group}-x{expansion:g}", *(f"{field}_{value:.6g}" for field, value in named.items()), f"s{seed}"]
         settings = {**own, "width": max(1, round(d * expansion)), "seed": seed}
         yield PlannedMember("-".join(parts), expansion, settings)
+
+
+def _widths_of_baseline(config: TrainConfig, architecture: sae.Architecture, d: int, out: int) -> Values:
+    """Those asked for that it can have; PCA has no more components than a row has numbers. Else its natural one."""
+    possible = []
+    for expansion in config.expansion:
+        with suppress(ValueError):
+            architecture.check(sae.Size(d, max(1, round(d * expansion)), out), dict.fromkeys(architecture.swept, 0.0))
+            possible.append(expansion)
+    return tuple(possible) or ((2.0,) if architecture.fixed().get("split") else (1.0,))
 
 
 def ordered_product(expansions: Values, seeds: range, *values: Values) -> Iterator[tuple[Any, ...]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 
 import sae
 from actpipe.errors import Missing, Misuse
+from actpipe.harvest.model import resolve_device
 from actpipe.places import Place
 from actpipe.store import Store
+from sae.resampling import check_resampling
 
 from .config import HELD_OUT_SHARE, TrainConfig
-from .group import Group, Reads
-from .reading import Reading
+from .group import Group
 
+LONGEST_WARMUP = 1000  # steps, where no share was asked for
 LEAST_ROWS = 300_000  # a small store is read more than once until each member has seen this many rows
 
 
@@ -44,11 +47,53 @@ def rows_to_train(config: TrainConfig, store: Store, select: NDArray[np.bool_], 
     return config.tokens or max(available, LEAST_ROWS)
 
 
-def checked(config: TrainConfig, groups: Sequence[Group], readings: Mapping[Reads, Reading]) -> None:
+def check_training(config: TrainConfig, groups: Sequence[Group], rows: int) -> None:
     """Raise Misuse for what an ensemble would refuse, before anything is overwritten."""
-    trained = [group for group in groups if isinstance(group.architecture, sae.Trained)]
-    if config.coder == "triton" and not any(group.is_fitted for group in groups) and not trained:
-        raise Misuse("--coder triton trains nothing here.")
+    device = resolve_device(config.device)
+    if config.coder == "triton" and device.type != "cuda":
+        raise Misuse(f"--coder triton needs a GPU, and training would be on {device}; give --coder auto.")
+    resampling = resampling_for(config, steps_for(config, rows))
+    for group in groups:
+        if not isinstance(group.architecture, sae.Trained):
+            continue
+        try:
+            members = [
+                sae.Member.of(group.architecture, m.settings, width=int(m.settings["width"])) for m in group.members
+            ]
+            if resampling is not None:
+                check_resampling(group.architecture, sae.Size(group.d, members[0].width, group.out))
+        except ValueError as error:
+            raise Misuse(f"{group.name} cannot be trained: {error}.") from None
+
+
+def steps_for(config: TrainConfig, rows: int) -> int:
+    return math.ceil(rows / config.batch_size)
+
+
+def schedule_for(config: TrainConfig, steps: int) -> sae.Schedule:
+    def share(asked: float | None, otherwise: int) -> int:
+        return otherwise if asked is None else round(asked * steps)
+
+    lr_warmup = share(config.lr_warmup, min(LONGEST_WARMUP, steps // 20))
+    return sae.Schedule(
+        steps=steps,
+        lr_warmup=lr_warmup,
+        lr_decay=int(config.lr_decay * steps),
+        sparsity_warmup=share(config.sparsity_warmup, lr_warmup),
+    )
+
+
+def resampling_for(config: TrainConfig, steps: int) -> sae.Resampling | None:
+    if config.resample_every is None:
+        return None
+    every = max(1, config.resample_every // config.batch_size)
+    last = steps - schedule_for(config, steps).lr_decay  # revived features need the full rate to learn
+    if every > last:
+        raise Misuse(
+            f"--resample-every {config.resample_every} rows never comes: resampling ends when the learning rate begins "
+            f"to fall, after {last * config.batch_size} rows."
+        )
+    return sae.Resampling(every=every, until=last)
 
 
 def settled(config: TrainConfig, groups: Sequence[Group], rows: int) -> dict[str, Any]:

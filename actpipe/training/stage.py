@@ -15,7 +15,6 @@ from typing import Any
 import sae
 from actpipe.errors import Diverged
 from actpipe.harvest.live import LiveStore
-from actpipe.harvest.model import resolve_device
 from actpipe.progress import Progress, silent
 from actpipe.store import Store
 
@@ -30,9 +29,9 @@ from .plan import plan
 from .ranks import Ranks
 from .reading import Reading
 from .run_folder import RunFolder
-from .settled import checked, rows_to_train, settled, whole_store
+from .settled import check_training, rows_to_train, settled, whole_store
 from .training import Training
-from .viewers import Viewer, viewer_for
+from .viewers import Nothing, Viewer, viewer_maker
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,10 @@ class _Run:
         for group in groups:
             reading(group.reads)
         rows = rows_to_train(config, store, select, held_out)
-        checked(config, groups, readings)
-        resolve_device(config.device)
+        check_training(config, groups, rows)
         if config.evaluate_loss and (config.overwrite or not RunFolder(config.out).is_complete):
             model_of(store, "cpu")  # a model that is gone or has changed is found now, not after hours of training
+        make_viewer = viewer_maker(config.log)
         asked = settled(config, groups, rows)
         if ranks.is_first:
             RunFolder.begin(config.out, store, asked, overwrite=config.overwrite)
@@ -112,7 +111,7 @@ class _Run:
             readings=readings,
             held_out={reads: dataclasses.replace(one, select=held_out) for reads, one in readings.items()},
             folder=folder,
-            viewer=viewer_for(None if folder.is_complete else config.log, folder.path, asked),
+            viewer=make_viewer(folder.path, asked) if not folder.is_complete else Nothing(),
         )
 
     def trained(self, reads: Reads, groups: Sequence[Group], progress: Progress) -> dict[str, dict[str, Any]]:

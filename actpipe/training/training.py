@@ -6,7 +6,6 @@ training that was stopped anywhere ends with the bits of one that was not.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,12 +25,12 @@ from .group import Group
 from .interrupt import remembered_interrupt
 from .reading import Reading
 from .run_folder import RunFolder
+from .settled import resampling_for, schedule_for, steps_for
 
 SAMPLE_ROWS = 8192  # for the biases at the start
 CHECKPOINT_EVERY_S = 30.0
 CHECKPOINT_SHARE = 0.05  # of the time, at most: large ensembles are saved less often
 LOG_EVERY_STEPS = 10
-LONGEST_WARMUP = 1000  # steps, where no share was asked for
 
 
 @dataclass
@@ -49,7 +48,7 @@ class Training:
         self, config: TrainConfig, reading: Reading, run: RunFolder, groups: Sequence[Group], *, rows: int
     ) -> None:
         self.config, self.reading, self.run, self.groups = config, reading, run, groups
-        self.steps = math.ceil(rows / config.batch_size)
+        self.steps = steps_for(config, rows)
         self.device = resolve_device(config.device)
         self.dead_after = min(reading.n_rows, rows)
         self._saved = time.monotonic()
@@ -102,27 +101,15 @@ class Training:
                 width=int(group.members[0].settings["width"]),
                 out=group.out,
                 sample=sample,
-                schedule=schedule(self.config, self.steps),
+                schedule=schedule_for(self.config, self.steps),
                 dead_after=self.dead_after,
-                resampling=self._resampling(),
+                resampling=resampling_for(self.config, self.steps),
                 coder=self.config.coder,
                 precision=self.config.precision,
                 device=self.device,
             )
         except ValueError as error:
             raise Misuse(f"{group.name} cannot be trained: {error}.") from None
-
-    def _resampling(self) -> sae.Resampling | None:
-        if self.config.resample_every is None:
-            return None
-        every = max(1, self.config.resample_every // self.config.batch_size)
-        last = self.steps - schedule(self.config, self.steps).lr_decay  # revived features need the full rate to learn
-        if every > last:
-            raise Misuse(
-                f"--resample-every {self.config.resample_every} rows never comes: resampling ends when the learning "
-                f"rate begins to fall, after {last * self.config.batch_size} rows."
-            )
-        return sae.Resampling(every=every, until=last)
 
     def _sample(self) -> Tensor:
         """Rows for the biases at the start; drawn with another seed than training."""
@@ -165,16 +152,3 @@ class Training:
             save(self.run, each.group, each.ensemble, self.reading.store, seconds=seconds)
         self._saved = time.monotonic()
         self._save_took = self._saved - began
-
-
-def schedule(config: TrainConfig, steps: int) -> sae.Schedule:
-    def share(asked: float | None, otherwise: int) -> int:
-        return otherwise if asked is None else round(asked * steps)
-
-    lr_warmup = share(config.lr_warmup, min(LONGEST_WARMUP, steps // 20))
-    return sae.Schedule(
-        steps=steps,
-        lr_warmup=lr_warmup,
-        lr_decay=int(config.lr_decay * steps),
-        sparsity_warmup=share(config.sparsity_warmup, lr_warmup),
-    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from actpipe.errors import Missing
 
@@ -18,6 +18,10 @@ class Viewer(Protocol):
     def close(self) -> None: ...
 
 
+# From the run folder and its configuration.
+MakeViewer: TypeAlias = Callable[[Path, Mapping[str, Any]], Viewer]
+
+
 class Nothing:
     def add(self, line: Mapping[str, Any]) -> None:
         pass
@@ -27,14 +31,10 @@ class Nothing:
 
 
 class TensorBoard:
-    """Event files in the run folder: `tensorboard --logdir RUN/tensorboard`. One tag a member and number."""
+    """Event files in the run folder: `tensorboard --logdir RUN/tensorboard`. A run a member, a tag a number."""
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise Missing("--log tensorboard needs a package: pip install 'actpipe[tensorboard]'.") from None
-        self._folder, self._open = folder, SummaryWriter
+    def __init__(self, open_writer: Callable[..., Any], folder: Path) -> None:
+        self._open, self._folder = open_writer, folder
         self._writers: dict[str, Any] = {}
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -53,15 +53,10 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One run, a panel a number and a line a member. WANDB_MODE=offline keeps it on this machine."""
+    """One run; a number of a member is called `fvu/<member>`. WANDB_MODE=offline keeps it on this machine."""
 
-    def __init__(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise Missing("--log wandb needs a package: pip install 'actpipe[wandb]'.") from None
-        folder.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(project="actpipe", name=name, dir=str(folder), config=dict(config))
+    def __init__(self, run: Any) -> None:
+        self._run = run
         self._run.define_metric("*", step_metric="rows")
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -77,9 +72,28 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def viewer_for(log: Log | None, folder: Path, config: Mapping[str, Any]) -> Viewer:
-    if log == "tensorboard":
-        return TensorBoard(folder / "tensorboard")
-    if log == "wandb":
-        return WeightsAndBiases(folder / "wandb", folder.name, config)
-    return Nothing()
+def viewer_maker(log: Log | None) -> MakeViewer:
+    """What will open the viewer once there is a run; a missing package is said now."""
+    if log is None:
+        return lambda folder, config: Nothing()
+    try:
+        return _tensorboard() if log == "tensorboard" else _wandb()
+    except ImportError:
+        raise Missing(f"--log {log} needs a package: pip install 'actpipe[{log}]'.") from None
+
+
+def _tensorboard() -> MakeViewer:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return lambda folder, config: TensorBoard(SummaryWriter, folder / "tensorboard")
+
+
+def _wandb() -> MakeViewer:
+    import wandb
+
+    def opened(folder: Path, config: Mapping[str, Any]) -> Viewer:
+        (folder / "wandb").mkdir(parents=True, exist_ok=True)
+        run = wandb.init(project="actpipe", name=folder.name, dir=str(folder / "wandb"), config=dict(config))
+        return WeightsAndBiases(run)
+
+    return opened
