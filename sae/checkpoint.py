@@ -46,6 +46,7 @@ def save_checkpoint(path: str | Path, ensemble: Ensemble, *, extra: Mapping[str,
         "resampling": None if ensemble.resampling is None else dataclasses.asdict(ensemble.resampling),
         "coder": ensemble.coder,
         "precision": ensemble.precision,
+        "compiled": ensemble.compiled,
         "extra": dict(extra or {}),
     }
     write_tensors(Path(path), _tensors(ensemble), header)
@@ -98,6 +99,7 @@ def _ensemble(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, An
         resampling=None if header["resampling"] is None else Resampling(**header["resampling"]),
         coder=header["coder"],
         precision=header["precision"],
+        compiled=header["compiled"],
         steps=header["step"],
         rows=header["rows"],
     )

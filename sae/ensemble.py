@@ -17,18 +17,18 @@ from torch import Tensor
 
 from .adam import BETAS, StackedAdam, clipped, gradient_norms
 from .architecture import Aux, Params, Size, Trained
-from .batches import checked_batch
+from .batches import check_batch
 from .creation import checked_size, fresh
 from .dead import dead_share, idle_after
 from .dictionary import Dictionary
 from .gradients import Given, gradients
-from .grouping import CoderName, Group, Precision, check_choices, grouped
+from .grouping import CoderName, Group, Precision, check_choices, grouped, measured
 from .member import Member, stacked_hyper
 from .resampling import Resampling, check_resampling, drawn_rows, per_feature, restarted
 from .scaling import Scaling
 from .schedules import Schedule
 from .stacks import Shapes, corner, corners
-from .step_report import StepReport
+from .step_report import StepReport, gathered
 from .unit_rows import normalise, projected
 
 # A CPU knows the density after every step; asking any other device waits for it, so there it is asked now and then.
@@ -52,6 +52,7 @@ class Ensemble:
     resampling: Resampling | None = None
     coder: CoderName = "auto"
     precision: Precision = "float32"  # of matrix products; parameters and everything else stay in their dtype
+    compiled: bool = False  # dense steps by torch.compile
     steps: int = 0  # steps made
     rows: int = 0  # rows seen
 
@@ -71,6 +72,7 @@ class Ensemble:
         resampling: Resampling | None = None,
         coder: CoderName = "auto",
         precision: Precision = "float32",
+        compiled: bool = False,
         betas: tuple[float, float] = BETAS,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -103,6 +105,7 @@ class Ensemble:
             resampling=resampling,
             coder=coder,
             precision=precision,
+            compiled=compiled,
         )
 
     def __len__(self) -> int:
@@ -134,9 +137,9 @@ class Ensemble:
 
         `target` [B, out] for transcoders alone: the rows to predict.
         """
-        x, target = (
-            rows.detach().to(self.device, self.dtype) for rows in checked_batch(self.architecture, self.size, x, target)
-        )
+        check_batch(self.architecture, self.size, x, target)
+        x = x.detach().to(self.device, self.dtype)
+        target = x if target is None else target.detach().to(self.device, self.dtype)
         lr_factor = self.schedule.lr_factor(self.steps)
         sparsity_factor = self.schedule.sparsity_factor(self.steps)
         groups = grouped(
@@ -148,29 +151,23 @@ class Ensemble:
             coder=self.coder,
             precision=self.precision,
         )
-        parts = [self._step_group(group, x, target) for group in groups]
-        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        parts = [{} if self._rests(group) else self._step_group(group, x, target) for group in groups]
+        whole = gathered(parts, [len(group.members) for group in groups], like=x)
         self.steps += 1
         self.rows += len(x)
         if self.device.type == "cpu" or self.steps % DENSITY_EVERY == 1:
-            self.density = [l0 / m.width for l0, m in zip(whole["l0"].tolist(), self.members, strict=True)]
+            self.density = measured(self.density, whole["l0"].tolist(), self.members)
         if self.resampling is not None and self.resampling.is_due(self.steps):
             for member in range(len(self)):
                 self._resample(member, x, target)
-        loss = whole.pop("loss")
-        error = whole.get("reconstruction", torch.full_like(loss, math.nan))
-        return StepReport(
+        return StepReport.of(
+            whole,
+            variance=(target - target.mean(0)).square().sum() / len(x),
+            frozen=self.frozen.clone(),
             step=self.steps,
             rows=self.rows,
             lr_factor=lr_factor,
             sparsity_factor=sparsity_factor,
-            loss=loss,
-            grad_norm=whole.pop("grad_norm"),
-            l0=whole.pop("l0"),
-            fvu=error / (target - target.mean(0)).square().sum().div(len(x)),
-            dead=whole.pop("dead"),
-            frozen=self.frozen.clone(),
-            parts=whole,
         )
 
     def dictionary(
@@ -215,6 +212,10 @@ class Ensemble:
         """A view [members, width] of neighbours of one width."""
         return corner(self.idle, (self.members[members[0]].width,), members)
 
+    def _rests(self, group: Group) -> bool:
+        """Whether there is nothing left to do, told only where asking does not wait for the device."""
+        return self.device.type == "cpu" and bool(self.frozen[group.members[0] : group.members[-1] + 1].all())
+
     def _step_group(self, group: Group, x: Tensor, target: Tensor) -> Aux:
         """Step neighbours of one width; return what there is to report, each [len(members)]."""
         members = group.members
@@ -228,7 +229,7 @@ class Ensemble:
             hyper=self._hyper(members),
             progress=torch.full((), self.schedule.progress(self.steps), dtype=self.dtype, device=self.device),
         )
-        grads, loss, aux = gradients(self.architecture, params, given, group.coder)
+        grads, loss, aux = gradients(self.architecture, params, given, group.coder, compiled=self.compiled)
         n_fired, buffers = aux.pop("firings"), aux.pop("buffers", {})
         grads.update(projected(grads, params, self.architecture.unit_rows))
         norms = gradient_norms(grads)

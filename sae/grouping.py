@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -83,3 +84,11 @@ def check_choices(coder: str, precision: str) -> None:
     ):
         if value not in known:
             raise ValueError(f"{what} {value!r} is unknown; there is {', '.join(map(repr, known))}")
+
+
+def measured(density: Sequence[float], l0: Sequence[float], members: Sequence[Member]) -> list[float]:
+    """The share of active codes of each member; what is not a number is not news."""
+    return [
+        before if math.isnan(now) else now / member.width
+        for before, now, member in zip(density, l0, members, strict=True)
+    ]

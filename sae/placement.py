@@ -59,7 +59,7 @@ def joined(parts: Sequence[Ensemble], members: Sequence[Sequence[int]]) -> Ensem
 
 
 # What every part of one training has in common.
-_SHARED = ("architecture", "schedule", "dead_after", "resampling", "coder", "precision", "steps", "rows")
+_SHARED = ("architecture", "schedule", "dead_after", "resampling", "coder", "precision", "compiled", "steps", "rows")
 
 
 def _assembled(found: Sequence[tuple[Ensemble, int]], size: Size) -> Ensemble:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
+
+# What every group of members reports beside the parts of its loss.
+OWN = ("loss", "grad_norm", "l0", "dead")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """Tensors of M values stay on the device of the ensemble; reading one waits for the step to finish."""
+    """Tensors of M values stay on the device of the ensemble; reading one waits for the step to finish.
+
+    Of a frozen member numbers may be NaN: nothing is computed for it where that saves time.
+    """
 
     step: int  # steps made, this one included
     rows: int  # rows seen, this batch included
@@ -23,6 +33,20 @@ class StepReport:
     frozen: Tensor  # [M] bool, members that no longer move because a loss or gradient was not finite
     parts: dict[str, Tensor]  # [M] each, the parts of the loss that the architecture names
 
+    @classmethod
+    def of(cls, numbers: Mapping[str, Tensor], *, variance: Tensor, **of_the_step: Any) -> StepReport:
+        """`numbers` [M] each, parts of the loss among them; `variance` of the rows to be explained, per row."""
+        error = numbers.get("reconstruction", torch.full_like(numbers["loss"], math.nan))
+        return cls(
+            loss=numbers["loss"],
+            grad_norm=numbers["grad_norm"],
+            l0=numbers["l0"],
+            dead=numbers["dead"],
+            fvu=error / variance,
+            parts={name: values for name, values in numbers.items() if name not in OWN},
+            **of_the_step,
+        )
+
     @property
     def frozen_members(self) -> list[int]:
         """Positions of the frozen members."""
@@ -33,3 +57,10 @@ class StepReport:
         own = {"loss": self.loss, "grad_norm": self.grad_norm, "l0": self.l0, "fvu": self.fvu, "dead": self.dead}
         named = {**own, **self.parts}
         return {name: float(values[i]) for name, values in named.items()}
+
+
+def gathered(parts: Sequence[Mapping[str, Tensor]], lengths: Sequence[int], *, like: Tensor) -> dict[str, Tensor]:
+    """The numbers of all members from those of groups of them, [lengths[i]] each; NaN for a group that has none."""
+    names = dict.fromkeys([*OWN, *(name for part in parts for name in part)])
+    nothing = [like.new_full((n,), math.nan) for n in lengths]
+    return {name: torch.cat([part.get(name, nan) for part, nan in zip(parts, nothing, strict=True)]) for name in names}

@@ -174,6 +174,20 @@ def test_sparse_steps_equal_separate_dense_runs(grid):
     assert not any(ensemble.frozen)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch.compile's own making
+@pytest.mark.parametrize("grid", ["widths", "topk"])
+def test_compiled_steps_equal_separate_runs(grid):
+    stepped_beside_separate_runs(*GRIDS[grid], compiled=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_compiled_says_so():
+    ensemble = sae.Ensemble.create(sae.get_architecture("jumprelu")(target_l0=3), [{}], d=D, width=WIDTH, compiled=True)
+    with pytest.raises(ValueError, match="cannot compile a step of 'jumprelu'"):
+        ensemble.step(correlated_rows(BATCH, dtype=torch.float32))
+
+
 def test_bfloat16_is_of_the_products_alone(monkeypatch):
     monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
     architecture, members = GRIDS["widths"]
@@ -286,6 +300,21 @@ def test_a_member_that_diverges_is_frozen_and_named_and_the_others_go_on(monkeyp
         assert not torch.equal(p[2], before[name][2])
     assert ensemble.adam.steps.tolist() == [3, 0, 3]
     assert not ensemble.adam.mean["W_enc"][1].any()
+
+
+@pytest.mark.parametrize("coder", ["dense", "sparse"])
+def test_nothing_is_computed_for_frozen_members_stepped_one_by_one(monkeypatch, coder):
+    monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", 0)
+    rows = correlated_rows(BATCH, dtype=torch.float32)
+    ensemble = sae.Ensemble.create(sae.ReLU(), [{"seed": 0}, {"seed": 1}], d=D, width=WIDTH, coder=coder)
+    ensemble.params["W_enc"][0, 0, 0] = math.nan
+    first, second = ensemble.step(rows), ensemble.step(rows)
+    assert first.frozen_members == second.frozen_members == [0]
+    assert math.isnan(second.member(0)["reconstruction"])
+    assert second.member(1)["loss"] < first.member(1)["loss"]
+    ensemble.frozen[:] = True
+    assert math.isnan(ensemble.step(rows).member(1)["loss"])
+    assert ensemble.adam.steps.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
