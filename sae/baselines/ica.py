@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -49,7 +50,15 @@ class ICA(Linear):
             tol=self.tolerance,
             random_state=seed_from(generator),
         )
-        solver.fit(((wide - mean) / deviations).numpy())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "FastICA did not converge")
+            solver.fit(((wide - mean) / deviations).numpy())
+        if solver.n_iter_ >= self.iterations:
+            warnings.warn(
+                f"FastICA was stopped after {self.iterations} iterations, before its components stood still; "
+                "give it more iterations or a larger tolerance, and distrust components of nearly Gaussian rows",
+                stacklevel=2,
+            )
         unmix = torch.from_numpy(solver.components_) / deviations  # [n, d]
         mix = torch.from_numpy(solver.mixing_).T * deviations  # [n, d]
         # Components have variance 1, so the length of what they mix is their standard deviation in the rows.
