@@ -284,12 +284,15 @@ def test_features_die_after_the_chosen_number_of_idle_rows_and_come_back():
     assert ensemble.idle.tolist() == [[0, 0]]
 
 
+@pytest.mark.parametrize("name", ["relu", "batch_topk"])
 @pytest.mark.parametrize("at_once", [0, 2**19])
-def test_a_member_that_diverges_is_frozen_and_named_and_the_others_go_on(monkeypatch, at_once):
+def test_a_member_that_diverges_is_frozen_and_named_and_the_others_go_on(monkeypatch, at_once, name):
     monkeypatch.setattr(sae.grouping, "CODES_AT_ONCE_ON_CPU", at_once)
     rows = correlated_rows(BATCH, dtype=torch.float32)
-    ensemble = sae.Ensemble.create(sae.ReLU(), [{"seed": 0}, {"seed": 1}, {"seed": 2}], d=D, width=WIDTH)
-    ensemble.params["W_dec"][1, 0, 0] = 1e30  # its square overflows
+    architecture = sae.get_architecture(name)()
+    own = {"k": 4} if "k" in architecture.swept else {}
+    ensemble = sae.Ensemble.create(architecture, [{**own, "seed": i} for i in range(3)], d=D, width=WIDTH)
+    ensemble.params["W_dec"][1] = 1e30  # its square overflows
     before = {name: p.clone() for name, p in ensemble.params.items()}
     reports = [ensemble.step(rows) for _ in range(3)]
     assert [r.frozen_members for r in reports] == [[1], [1], [1]]
@@ -330,6 +333,17 @@ def test_settings_that_mean_nothing_are_refused(members):
 def test_choices_that_do_not_exist_are_refused(wrong):
     with pytest.raises(ValueError, match=r"\w+ .*\w"):
         sae.Ensemble.create(sae.ReLU(), [{}], **{"d": D, "width": WIDTH, **wrong})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_damaged_row_is_named_and_freezes_nobody(value):
+    ensemble = sae.Ensemble.create(sae.ReLU(), [{}], d=D, width=WIDTH)
+    x = torch.ones(5, D)
+    x[3, 1] = value
+    with pytest.raises(ValueError, match=r"1 of 5 rows .* position 3"):
+        ensemble.step(x)
+    assert ensemble.steps == 0
+    assert ensemble.step(torch.full((2, D), 1e37)).frozen_members == [0]  # finite, though its sum is not
 
 
 @pytest.mark.parametrize("shape", [(D,), (4, D + 1), (0, D)])
