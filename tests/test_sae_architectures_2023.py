@@ -14,6 +14,7 @@ from sae.architecture import Size, Step
 from sae.architectures.tied import whitening
 from sae.lasso import curvature, nonnegative_codes
 from sae.stacks import padded
+from tests.contracts import check_architecture
 
 D, N, ROWS = 5, 8, 12
 HYPER = {"l1": 0.7, "bias_decay": 0.3}
@@ -294,6 +295,22 @@ def test_the_gradient_of_fista_is_that_of_the_optimum():
 
 
 # --- all of them
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("tied_centred", {"whiten": True, "bias_decay": 0.5}),
+        ("untied", {"bias_decay": 0.5}),
+        ("positive_tied", {"bias_decay": 0.5}),
+        ("lista", {"layers": 2}),
+        ("rica", {"penalty": "l1"}),
+        ("deep", {"layers": 2}),
+    ],
+)
+def test_variants_hold_the_contract(name, fields):
+    check_architecture(sae.get_architecture(name)(**fields))
+
 
 TRAINED_HERE = [*FORMULAS, "fista"]
 

@@ -11,6 +11,7 @@ from sklearn.decomposition import FastICA
 
 import sae
 from sae.architecture import Size
+from tests.contracts import check_architecture
 
 D, ROWS = 6, 300
 
@@ -206,6 +207,18 @@ def test_each_row_is_answered_by_its_nearest_centroid():
 
 
 # --- all of them
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        *[(name, fields) for name in ("pca", "ica", "identity") for fields in ({"k": 2}, {"split": True, "k": 2})],
+        ("identity_relu", {"share": 0.2}),
+        ("random", {"share": 0.2, "k": 2}),
+    ],
+)
+def test_variants_hold_the_contract(name, fields):
+    check_architecture(sae.get_architecture(name)(**fields))
 
 
 @pytest.mark.parametrize(

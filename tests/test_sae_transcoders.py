@@ -9,6 +9,7 @@ from torch.func import grad
 
 import sae
 from sae.architecture import Size, Step
+from tests.contracts import check_architecture
 
 D, OUT, N, ROWS = 5, 3, 8, 20
 SIZE = Size(D, N, OUT)
@@ -212,6 +213,11 @@ def test_transcoders_that_cannot_be_are_refused(name, fields, k, said):
         sae.get_architecture(name)(**fields).check(SIZE, {"l1": 1.0, "k": k, "auxk": 0.0})
 
 
+@pytest.mark.parametrize("name", ["transcoder", "skip_transcoder"])
+def test_the_contract_holds_with_topk(name):
+    check_architecture(sae.get_architecture(name)(gate="topk"))
+
+
 # --- crosscoders
 
 BLOCKS = (2, 3, 1)
@@ -232,6 +238,10 @@ def test_one_block_is_the_relu_autoencoder():
         for a in (one, relu)
     ]
     torch.testing.assert_close(*starts, rtol=0, atol=0)
+
+
+def test_the_contract_holds_with_blocks():
+    check_architecture(sae.get_architecture("crosscoder")(blocks=BLOCKS))
 
 
 def test_each_hooks_part_of_a_direction_is_penalised_apart():
