@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -14,9 +16,11 @@ def row_dots(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """a[rowsⱼ] · b[columnsⱼ] for each place j; rows int32 ascending."""
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return gathered_dots(a, b, rows, columns)
-    places = torch.sparse_csr_tensor(
-        starts(rows, len(a)), columns, a.new_zeros(len(rows)), (len(a), len(b)), check_invariants=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "Sparse CSR tensor support is in beta state", once a process
+        places = torch.sparse_csr_tensor(
+            starts(rows, len(a)), columns, a.new_zeros(len(rows)), (len(a), len(b)), check_invariants=False
+        )
     dots: Tensor = torch.sparse.sampled_addmm(places, a, b.mT, beta=0.0).values()
     return dots
 
