@@ -33,8 +33,8 @@ from .contest import faster, markdown, play
 # An H200's, from NVIDIA's data sheet; without structured sparsity.
 BYTES_PER_S = 4.8e12
 FLOPS = {"float32": 67e12, "tf32": 495e12, "bfloat16": 989e12}
-# How far gradients may lie from dense ones in float32, relative to their length: by the order of sums, and as a multiple
-# of how far dense gradients of the same precision lie from them.
+# How far gradients may lie from dense ones in float32, relative to their length: by the order of sums, and as a
+# multiple of how far dense gradients of the same precision lie from them.
 ROUNDING, AS_DENSE = 1e-4, 1.5
 
 
