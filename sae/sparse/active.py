@@ -8,7 +8,6 @@ bag of entries, numbered row · G + group.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -93,7 +92,7 @@ class Entries(Active):
             of_rows = setting.W_dec.new_zeros(()).expand(n, x.shape[1]), setting.W_dec.new_zeros(()).expand(n, out)
             return Gradients(of_rows[0], of_bias, of_rows[1], of_bias.clone() if jumps else None)
         codes, fired = self._codes(setting.gate)
-        of_codes = self._of_codes(codes, setting, flow)
+        of_codes = self.of_codes(codes, setting, flow)
         of_threshold = None
         if isinstance(setting.gate, JumpReLU):
             of_threshold = self._of_threshold(of_codes, setting.gate, flow)
@@ -118,7 +117,7 @@ class Entries(Active):
         fired = self.values > gate.threshold.index_select(0, self.columns)
         return torch.where(fired, self.values, 0.0), fired
 
-    def _of_codes(self, codes: Tensor, setting: Setting, flow: Flow) -> Tensor:
+    def of_codes(self, codes: Tensor, setting: Setting, flow: Flow) -> Tensor:
         if flow.output is None:
             of_codes = torch.zeros_like(codes)
         else:
@@ -143,12 +142,11 @@ class Whole(Active):
     values: Tensor  # [B, m], codes; for a JumpReLU pre-activations
 
     def coded(self, setting: Setting) -> Coded:
-        n, out = setting.W_dec.shape
+        n = len(setting.W_dec)
         codes, fired = self._codes(setting.gate)
         weights = self._mine(setting.W_dec)
-        output = codes.new_zeros(setting.n_rows, len(setting.groups), out)
-        for group, part in self._parts(setting.groups):
-            output[:, group] = product(codes[:, part], weights[part], setting.precision)
+        parts = [product(codes[:, part], weights[part], setting.precision) for part in self._parts(setting.groups)]
+        output = parts[0][:, None] if len(parts) == 1 else torch.stack(parts, 1)
         sums = (codes if setting.power is None else powers(codes, setting.power)).sum(0)
         return Coded(output, self._spread(sums, n), self._spread(fired.sum(0, dtype=codes.dtype), n), least(codes))
 
@@ -156,21 +154,20 @@ class Whole(Active):
         n = len(setting.W_dec)
         codes, fired = self._codes(setting.gate)
         weights = self._mine(setting.W_dec)
-        of_codes, of_W_dec = torch.zeros_like(codes), torch.zeros_like(weights)
-        for group, part in self._parts(setting.groups):
-            if flow.output is None:
-                break
-            of_output = flow.output[:, group]
-            of_codes[:, part] = product(of_output, weights[part].mT, setting.precision)
-            of_W_dec[part] = product(codes[:, part].mT, of_output, setting.precision)
+        if flow.output is None:
+            of_codes, of_W_dec = torch.zeros_like(codes), torch.zeros_like(weights)
+        else:
+            parts = list(zip(self._parts(setting.groups), flow.output.unbind(1), strict=True))
+            of_codes = _beside([product(of, weights[part].mT, setting.precision) for part, of in parts], 1)
+            of_W_dec = _beside([product(codes[:, part].mT, of, setting.precision) for part, of in parts], 0)
         if flow.sums is not None:
             of_sums = self._mine(flow.sums)
             of_codes += of_sums if setting.power is None else of_sums * power_slope(codes, setting.power)
-        of_u = torch.where(fired, of_codes, 0.0)
-        of_W_enc = product(of_u.mT, x, setting.precision)
         of_threshold = None
         if isinstance(setting.gate, JumpReLU):
             of_threshold = self._spread(self._of_threshold(of_codes, setting.gate, flow), n)
+        of_u = of_codes.mul_(fired)
+        of_W_enc = product(of_u.mT, x, setting.precision)
         return Gradients(
             self._spread(of_W_enc, n), self._spread(of_u.sum(0), n), self._spread(of_W_dec, n), of_threshold
         )
@@ -187,10 +184,10 @@ class Whole(Active):
         of_firings = 0.0 if flow.firings is None else self._mine(flow.firings)
         return -torch.where(near, of_codes * threshold + of_firings, 0.0).sum(0) / gate.bandwidth
 
-    def _parts(self, groups: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    def _parts(self, groups: tuple[int, ...]) -> list[slice]:
         """Which of my features each group has."""
         ends = torch.searchsorted(self.features, torch.tensor([0, *accumulate(groups)], dtype=torch.int32)).tolist()
-        return enumerate(map(slice, ends[:-1], ends[1:]))
+        return list(map(slice, ends[:-1], ends[1:]))
 
     def _mine(self, rows: Tensor) -> Tensor:
         return rows if len(self.features) == len(rows) else rows.index_select(0, self.features)
@@ -199,6 +196,10 @@ class Whole(Active):
         if len(mine) == n:
             return mine
         return mine.new_zeros(n, *mine.shape[1:]).index_copy_(0, self.features.long(), mine)
+
+
+def _beside(parts: list[Tensor], axis: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
 def by_feature(values: Tensor, columns: Tensor, n: int) -> Tensor:
@@ -213,4 +214,6 @@ def power_slope(codes: Tensor, power: Tensor) -> Tensor:
 
 
 def least(codes: Tensor) -> Tensor:
-    return torch.where(codes > 0, codes, torch.inf).amin()
+    # In parts, because a temporary as large as a matrix of codes would be new memory each time.
+    parts = torch.split(codes, max(1, 2**20 // codes[0].numel()))
+    return torch.stack([torch.where(part > 0, part, torch.inf).amin() for part in parts]).amin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import torch
@@ -16,13 +17,20 @@ def row_dots(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """a[rowsⱼ] · b[columnsⱼ] for each place j; rows int32 ascending."""
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return gathered_dots(a, b, rows, columns)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "Sparse CSR tensor support is in beta state", once a process
-        places = torch.sparse_csr_tensor(
-            starts(rows, len(a)), columns, a.new_zeros(len(rows)), (len(a), len(b)), check_invariants=False
-        )
+    _warned_of_csr()
+    places = torch.sparse_csr_tensor(
+        starts(rows, len(a)), columns, a.new_zeros(len(rows)), (len(a), len(b)), check_invariants=False
+    )
     dots: Tensor = torch.sparse.sampled_addmm(places, a, b.mT, beta=0.0).values()
     return dots
+
+
+@functools.cache
+def _warned_of_csr() -> None:
+    """torch warns once a process that "sparse CSR tensor support is in beta state", which no user can change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.empty(0, 0).to_sparse_csr()
 
 
 def gathered_dots(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Product(ABC):
 
     @abstractmethod
     def reaching_largest(self, k: int) -> Tensor:
-        """Where u may be among the k largest of its row and ≥ lowest: the same, for a 0-d positive lowest."""
+        """Where u may be among the k largest of its row and ≥ lowest, 0-d and positive; if `marks_pay(n, k)`."""
 
     @abstractmethod
     def values(self, flat: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -120,13 +120,19 @@ def marks(u: Tensor, k: int) -> Tensor:
 
     It is the k-th largest of the maxima of chunks, which are columns at equal distances.
     """
-    n = u.shape[1]
-    k = min(k, n)
-    chunk = min(LARGEST_CHUNK, n // (CHUNKS_PER_K * k))
-    if chunk > 1:
-        n_chunks = n // chunk
-        u = u[:, : chunk * n_chunks].view(len(u), chunk, n_chunks).amax(1)
-    return u.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
+    chunk = _chunk(u.shape[1], k)
+    n_chunks = u.shape[1] // chunk
+    maxima = u[:, : chunk * n_chunks].view(len(u), chunk, n_chunks).amax(1)
+    return maxima.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
+
+
+def marks_pay(n: int, k: int) -> bool:
+    """Whether chunks have two columns or more. Many positive pre-activations are among so large a k anyway."""
+    return _chunk(n, k) > 1
+
+
+def _chunk(n: int, k: int) -> int:
+    return min(LARGEST_CHUNK, n // (CHUNKS_PER_K * k))
 
 
 class _Lengths(NamedTuple):

@@ -12,10 +12,11 @@ from torch import Tensor
 from sae.gates import BatchTopK, Gate, JumpReLU, TopK
 
 from .gather import positions, starts
-from .product import Plain, Product, Screen
+from .product import Plain, Product, Screen, marks_pay
 
 # Pre-activations of one block of rows: 16 MiB in float32, 8 in bfloat16, so that what reads them finds them in a cache.
 IN_BLOCK = 2**22
+FIRST_BLOCK = 128  # rows
 # Rows whose pre-activations tell where a BatchTopK has to search, and how many times the codes that it wants there must
 # be expected, so that a second search is hardly ever needed.
 SAMPLED = 64
@@ -49,7 +50,7 @@ def search(x: Tensor, W: Tensor, b: Tensor, gate: Gate, *, screened: bool, most:
     if isinstance(gate, TopK):
         return _found(x, W, b, positive, k=whole(gate.k), screened=screened, most=most)
     if isinstance(gate, BatchTopK):
-        wanted = min(max(int(gate.k.item() * len(x)), 1), len(x) * len(W))
+        wanted = wanted_of_batch(gate.k, len(x) * len(W), len(x))
         lowest = torch.maximum(_expected_bound(x, W, b, wanted), positive)
         found = _found(x, W, b, lowest, screened=screened, most=most)
         if found is not None and len(found.values) < wanted and bool(lowest > positive):
@@ -67,9 +68,9 @@ def _found(
         return Found(nowhere, nowhere, b.new_empty(0))
     product: Product = (Screen if screened else Plain)(x, W, b, lowest)
     parts: list[Found] = []
-    for start, stop in _blocks(len(x), len(W)):
+    for start, stop in blocks(len(x), len(W)):
         product.multiply(start, stop)
-        mask = product.reaching() if k is None else product.reaching_largest(k)
+        mask = product.reaching() if k is None or not marks_pay(len(W), k) else product.reaching_largest(k)
         flat = positions(mask)
         if not parts and len(flat) > most * mask.numel():
             return None
@@ -89,11 +90,30 @@ def whole(k: Tensor) -> int:
     return max(0, math.ceil(k.item()))
 
 
-def _blocks(n_rows: int, n: int) -> Iterator[tuple[int, int]]:
-    n_blocks = math.ceil(n_rows * n / IN_BLOCK)
-    size = math.ceil(n_rows / n_blocks)
-    for start in range(0, n_rows, size):
+def blocks(n_rows: int, n: int) -> Iterator[tuple[int, int]]:
+    """Ends of blocks of rows; the first is small, because a search may be given up after it."""
+    size = max(1, IN_BLOCK // n)
+    first = min(FIRST_BLOCK, size, n_rows)
+    if first:
+        yield 0, first
+    for start in range(first, n_rows, size):
         yield start, min(start + size, n_rows)
+
+
+def wanted_of_batch(k: Tensor, n_codes: int, n_rows: int) -> int:
+    """How many codes a BatchTopK lets through, as the dense coder counts them."""
+    return min(max(int(k.item() * n_rows), 1), n_codes)
+
+
+def selected(u: Tensor, gate: Gate) -> Tensor:
+    """What `search` finds, as a matrix: codes, and for a JumpReLU u itself. Overwrites u [B, n]."""
+    if isinstance(gate, TopK):
+        return torch.where(largest(u, whole(gate.k)), u.relu(), 0.0)
+    if isinstance(gate, BatchTopK):
+        wanted = wanted_of_batch(gate.k, u.numel(), len(u))
+        last = u.view(-1).kthvalue(u.numel() - wanted + 1).values
+        return torch.where(u >= last, u.relu(), 0.0)
+    return u if isinstance(gate, JumpReLU) else u.relu_()
 
 
 def _largest_of_rows(found: Found, n_rows: int, k: int) -> Found:
