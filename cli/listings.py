@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def _described(cls: type[sae.Architecture]) -> dict[str, Any]:
 
     # The file says more than the class, whose docstring may be a formula.
     described: dict[str, Any] = {
-        "about": _first_line(inspect.getmodule(cls)) or _first_line(cls),
+        "about": _first_sentence(inspect.getmodule(cls)) or _first_sentence(cls),
         "kind": "baseline" if issubclass(cls, sae.Fitted) else "trained",
         "reads": {"row": "one hook", "pair": "one hook, predicts another", "blocks": "several hooks"}[cls.reads],
     }
@@ -74,5 +75,6 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> str:
     return ". ".join(part for part in (default, about.rstrip(".")) if part)
 
 
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n")[0].rstrip(".")
+def _first_sentence(thing: object) -> str:
+    paragraph = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+    return re.split(r"[.:]\s+(?=[A-Z])", paragraph)[0].rstrip(".")

@@ -43,7 +43,7 @@ def test_three_commands_find_what_the_one_before_left(tmp_path: Path, small: tup
     assert (harvested.returncode, harvested.stdout.split(":")[0]) == (0, "actpipe-out/store.zarr"), harvested.stderr
     trained = run(tmp_path, "train-sae", "--l1-sweep", "--tokens", "3000")
     assert trained.returncode == 0, trained.stderr
-    assert trained.stdout.count("hook_resid_post-x2-l1_") == 6
+    assert trained.stdout.count("hook_resid_post-relu-x2-l1_") == 6
     analyzed = run(tmp_path, "analyze")
     assert analyzed.returncode == 0, analyzed.stderr
     assert analyzed.stdout.startswith("actpipe-out/report/index.html: 384 features")
@@ -86,7 +86,16 @@ def test_json_is_the_only_thing_on_stdout_and_quiet_means_quiet(tmp_path: Path, 
         (("harvest", "--dtype", "int3"), r"int3"),
         (("harvest", "--model", "./nowhere"), r"There is no folder \./nowhere"),
         (("harvest", "--model", "nosuch/model"), r"'nosuch/model' could not be loaded"),
-        (("train-sae", "--expansion", "two"), r"not a list of whole numbers"),
+        (("train-sae", "--expansion", "two"), r"not a list of numbers such as 2,4,8"),
+        (("train-sae", "--k-sweep", "1,x"), r"--k-sweep 1,x: 'x' is not a number"),
+        (
+            ("train-sae", "--l1-sweep", "notes.zarr"),
+            r"--l1-sweep took 'notes\.zarr', which is no grid\. Name the store first",
+        ),
+        (("train-sae", "--preset", "tpk"), r"There is no preset 'tpk'; did you mean topk"),
+        (("train-sae", "--lr", "fast"), r"not a list of numbers"),
+        (("train-sae", "--precision", "float8"), r"float8"),
+        (("train-sae", "--coder", "magic"), r"magic"),
         (("train-sae", "--lr", "-1"), r"--lr must be positive"),
         (("analyze", "--units", "0"), r"--units 0"),
         (("dream",), r"There is no command 'dream'"),
@@ -201,10 +210,38 @@ def test_info_describes_everything(tmp_path: Path, small: tuple[str, ...]) -> No
         (str(member), "architecture: relu"),
         (small[1], "blocks.0…2.hook_resid_post  32"),
         ("--codecs", "none: "),
-        ("--architectures", "relu: The ReLU autoencoder"),
+        ("--architectures", "relu\n  about: The ReLU autoencoder"),
+        ("--architectures", "    target_l0: 32.0. Mean number of active features in a row to aim at"),
+        ("--presets", "tied-vs-untied: "),
         ("--models", "smollm2: the embedded model"),
         ("--row=30", "position: "),
     ):
         done = run(tmp_path, "info", subject)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
+
+
+def test_a_preset_is_a_grid_and_an_option_beside_it_replaces_its_own(tmp_path: Path, small: tuple[str, ...]) -> None:
+    assert run(tmp_path, "harvest", *small).returncode == 0
+    few = ("--tokens", "2000", "--batch-size", "256", "--no-evaluate-loss", "--json")
+    done = run(tmp_path, "train-sae", "--preset", "simple-set-off", "--expansion", "1", "--seeds", "1", *few)
+    assert done.returncode == 0, done.stderr
+    members = json.loads(done.stdout)["members"]
+    assert [member["expansion"] for member in members] == [1.0] * 9  # of the option, where the preset has 4
+    assert {member["architecture"] for member in members} == {"tied"}
+    assert members[0]["l1"] == 0
+    assert members[-1]["l1"] == pytest.approx(100 * members[1]["l1"], rel=1e-3)
+    assert {member["lr"] for member in members} == {1e-3}
+
+
+def test_kinds_fields_and_baselines_are_one_command(tmp_path: Path, small: tuple[str, ...]) -> None:
+    assert run(tmp_path, "harvest", *small).returncode == 0
+    arguments = ("--architecture", "topk,batch_topk,pca", "--k-sweep", "2,4", "--set", "auxk=0.1", "--lr", "1e-3,2e-3")
+    done = run(tmp_path, "train-sae", *arguments, "--tokens", "2000", "--batch-size", "256", "--no-evaluate-loss")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "actpipe-out/sae: 10 dictionaries, measured on held-out documents"
+    assert "l1" not in lines[1].split()  # a column for what none of them has would be empty
+    assert lines[1].split()[:4] == ["k", "width", "L0", "FVU"]
+    assert sum("-pca-x1-k_" in line for line in lines) == 2
+    assert sum("-batch_topk-x2-k_2-auxk_0.1-lr_0.001-s0" in line for line in lines) == 1

@@ -146,3 +146,21 @@ def test_several_hooks_are_read_from_the_model_as_from_the_disk(
     (disk,) = train(replace(train_config, out=tmp_path / "disk", from_model=False)).members
     assert live["fvu"] == pytest.approx(disk["fvu"], rel=0.02)
     assert live["l0"] == pytest.approx(disk["l0"], rel=0.05)
+
+
+def test_splicing_measures_where_the_answer_belongs(config: TrainConfig, store: Path) -> None:
+    """A transcoder's answer replaces the hook it predicts; a crosscoder's each of its hooks, one after the other."""
+    asked = replace(config, evaluate_loss=True, l1=(0.3,))
+    (transcoder,) = train(replace(asked, architecture="transcoder", hook=(HOOK,), target_hook=(MLP,))).members
+    (crosscoder,) = train(
+        replace(asked, architecture="crosscoder", hook=(HOOK, MLP), out=config.out.parent / "cross")
+    ).members
+    (alone,) = train(replace(asked, hook=(MLP,), out=config.out.parent / "alone")).members
+    # The same baseline, of the hook that is replaced, whoever replaces it.
+    assert transcoder["ce_zero"] == pytest.approx(alone["ce_zero"], abs=1e-6)
+    assert transcoder["kl_mean"] == pytest.approx(alone["kl_mean"], abs=1e-6)
+    assert len(crosscoder["delta_ce_blocks"]) == 2
+    assert crosscoder["delta_ce"] == pytest.approx(sum(crosscoder["delta_ce_blocks"]) / 2)
+    for member in (transcoder, crosscoder, alone):
+        assert member["kl"] > 0
+        assert member["perplexity_clean"] == pytest.approx(torch.tensor(member["ce_clean"]).exp().item(), rel=1e-4)

@@ -15,7 +15,7 @@ from sae.evaluate import density_histogram
 from sae.files import write_tensors
 
 from .config import HELD_OUT_SHARE, TrainConfig
-from .cross_entropy import choose_probe, model_of, recoveries
+from .cross_entropy import Recovery, block_recoveries, choose_probe, model_of, recoveries
 from .fields import effective_fields
 from .group import Group, PlannedMember
 from .reading import Batch, Reading
@@ -52,7 +52,7 @@ def evaluated(
             **_identity(run, one),
             **_numbers(evaluation),
             "capacity": float(capacity.mean()),
-            **{key: finite(value) for key, value in loss.items()},
+            **{key: value if isinstance(value, list) else finite(value) for key, value in loss.items()},
             **one.training,
         }
     return entries
@@ -134,14 +134,24 @@ def _losses(
     nothing = [dict(NO_LOSS) for _ in dictionaries]
     if not config.evaluate_loss:
         return nothing
-    if len(reading.reads.all_hooks) > 1:
-        progress.say(f"{reading.reads.name} is more than one hook, so the loss of splicing is left out.")
-        return nothing
-    model = model_of(reading.store, config.device)
+    reads, store = reading.reads, reading.store
+    model = model_of(store, config.device)
     if not model.predicts_tokens:
         progress.say(f"The model {model.name} predicts no next token, so the loss of splicing is left out.")
         return nothing
-    probe = choose_probe(reading.store, HELD_OUT_SHARE)
-    with progress.bar("Splicing into the model", 3 + len(dictionaries), "readings") as bar:
-        found = recoveries(model, reading.store, reading.reads.hooks[0], dictionaries, probe, bar)
-    return [asdict(one) for one in found]
+    probe = choose_probe(store, HELD_OUT_SHARE)
+    readings = len(reads.hooks) * (3 + len(dictionaries))
+    with progress.bar("Splicing into the model", readings, "readings") as bar:
+        if len(reads.hooks) == 1:
+            return [
+                asdict(one)
+                for one in recoveries(model, store, reads.hooks[0], dictionaries, probe, bar, target=reads.target)
+            ]
+        return [_over_hooks(one) for one in block_recoveries(model, store, reads.hooks, dictionaries, probe, bar)]
+
+
+def _over_hooks(found: dict[str, Recovery]) -> dict[str, Any]:
+    """Means over the hooks of a crosscoder, and the numbers of each, in order."""
+    each = [asdict(one) for one in found.values()]
+    means = {key: sum(one[key] for one in each) / len(each) for key in each[0]}
+    return {**means, "ce_tokens": each[0]["ce_tokens"], "delta_ce_blocks": [one["delta_ce"] for one in each]}
