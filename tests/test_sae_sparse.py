@@ -169,6 +169,17 @@ def test_the_screen_loses_no_preactivation_that_reaches_the_bound() -> None:
         assert screen.reaching().sum() < 1.3 * reaches.sum()
 
 
+@pytest.mark.parametrize("d", [4, 300])
+def test_the_screen_allows_for_sums_and_bias_where_rows_lose_nothing(d: int) -> None:
+    chance = torch.Generator().manual_seed(0)
+    x, W = (torch.randn(200, d, generator=chance).bfloat16().float() for _ in range(2))
+    b = -(x.double() * W.double()).sum(1).float()
+    screen = Screen(x, W, b, torch.tensor(0.0))
+    screen.multiply(0, 200)
+    # Of row i and feature i, u is 0 but for the rounding of b.
+    assert bool(screen.reaching().diagonal().all())
+
+
 @pytest.mark.parametrize("kind", [Plain, Screen])
 def test_marks_lose_none_of_the_largest(kind: type[Plain] | type[Screen]) -> None:
     x, W, b = rough_rows(torch.Generator().manual_seed(0))

@@ -72,7 +72,7 @@ class Plain(Product):
 
 class Screen(Product):
     """|u − x̃ · w̃ − b| ≤ ‖x − x̃‖ ‖w‖ + ‖x̃‖ (‖w − w̃‖ + γ ‖w‖), where x̃ and w̃ are rounded to bfloat16 (Cauchy and Schwarz)
-    and γ is what sums of d products in float32 can lose. Bound and bias ride along as four more columns of the product:
+    and γ is what sums in float32 and the bias can lose. Bound and bias ride along as four more columns of the product:
 
         upper = x̃ · w̃  +  ‖x − x̃‖ · ‖w‖  +  ‖x̃‖ · (‖w − w̃‖ + γ ‖w‖)  +  (b − lowest), as the sum of two bfloat16 numbers
     """
@@ -83,8 +83,9 @@ class Screen(Product):
         super().__init__(x, W, b, lowest)
         rows, of_rows = _narrowed(x)
         weights, of_weights = _narrowed(W)
-        # Twice what the analysis of summation allows; also covers what the second half of the bias loses.
-        gamma = 2 * (x.shape[1] + 4) * UNIT_FLOAT32
+        # Twice what the analysis of summation allows, and twice what is left of the bias after two roundings: where that
+        # decides, the bias is no longer than the product.
+        gamma = 2 * (x.shape[1] + 4) * UNIT_FLOAT32 + 2 * UNIT_BFLOAT16**2
         error_x = _up(torch.stack([of_rows.lost, of_rows.norm + of_rows.lost], 1))
         error_w = _up(torch.stack([of_weights.norm, of_weights.lost + gamma * of_weights.norm], 1))
         bias = b - lowest
