@@ -38,7 +38,9 @@ def kernels_pass(environment: dict[str, str]) -> None:
 
 
 def test_the_kernels_are_as_dense_in_the_interpreter() -> None:
-    pytest.importorskip("triton", reason=WITHOUT)
+    triton = pytest.importorskip("triton", reason=WITHOUT)
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
+        pytest.skip(f"the interpreter of triton {triton.__version__} fails with numpy 2.4; 3.7 does not")
     kernels_pass({"TRITON_INTERPRET": "1"})
 
 
