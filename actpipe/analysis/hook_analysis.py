@@ -95,7 +95,7 @@ class HookAnalysis:
     def _tables(self, member: Member, found: MemberPass, random: RandomDirections) -> Analysed:
         with torch.inference_mode():
             directions = found.dictionary.directions.float()
-            raised, missing = self._logits(directions[torch.from_numpy(found.units).to(directions.device)])
+            raised, missing = self._logits(member, directions[torch.from_numpy(found.units).to(directions.device)])
             nearest = neighbours(directions, found.units)
         name = member.name
         tables = {
@@ -112,15 +112,15 @@ class HookAnalysis:
             logits_missing=missing,
         )
 
-    def _logits(self, directions: Tensor) -> tuple[Logits | None, str | None]:
+    def _logits(self, member: Member, directions: Tensor) -> tuple[Logits | None, str | None]:
         """Logits, or None and the reason."""
         if self.model is None:
             return None, "the store does not say which model it is from"
         try:
-            found = logits(self.model, self.hook, directions)
+            found = logits(self.model, member.writes, directions)
         except ActpipeError as error:  # the model may have been moved since the harvest; everything else can be shown
             return None, str(error)
-        return found, None if found else f"{self.hook} has no direct path to the logits"
+        return found, None if found else f"{member.writes} has no direct path to the logits"
 
 
 def _load(path: Path, device: torch.device | str) -> sae.Dictionary:

@@ -28,7 +28,13 @@ class Member:
 
     @property
     def hook(self) -> str:
+        """Whose rows it reads."""
         return str(self.result["hook"])
+
+    @property
+    def writes(self) -> str:
+        """The hook its directions belong to: another one for a transcoder."""
+        return str(self.result.get("target_hook") or self.hook)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,7 @@ class Inputs:
     store: Store
     slabs: tuple[int, ...]  # committed when the analysis began; later ones are left out
     members: tuple[Member, ...]
+    left_out: tuple[str, ...]  # names of members that read several hooks at once
     model: str | None
     dataset: str | None
 
@@ -60,11 +67,13 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
     slabs = tuple(store.committed)
     if not slabs or not store.mask.any():
         raise Missing(f"The store {store.place} has no rows to analyse yet; run `actpipe harvest` to its end.")
+    members, left_out = _members(run, store)
     return Inputs(
         run=run,
         store=store,
         slabs=slabs,
-        members=_members(run, store),
+        members=members,
+        left_out=left_out,
         model=_name(store.config.get("model")),
         dataset=_name(store.config.get("dataset")),
     )
@@ -83,18 +92,24 @@ def _store_place(config: AnalyzeConfig, recorded: dict[str, Any]) -> Place:
     raise Missing(f"The store of the run {config.run} is neither at {beside} nor at {absolute}; name it with --store.")
 
 
-def _members(run: RunFolder, store: Store) -> tuple[Member, ...]:
-    members = []
+def _members(run: RunFolder, store: Store) -> tuple[tuple[Member, ...], tuple[str, ...]]:
+    """Those that can be analysed, and the names of the others."""
+    members, left_out = [], []
     for result in run.results():
         path = run.path / result["path"]
+        if len(result.get("hooks", [])) > 1:
+            left_out.append(path.name)
+            continue
         if result["hook"] not in store.hooks:
             raise Mismatch(f"{path} is for hook {result['hook']!r}, and {store.place} has {', '.join(store.hooks)}.")
         if not path.is_dir():
             raise Missing(f"The dictionary {path} that results.json names is gone; train again with --overwrite.")
         members.append(Member(name=path.name, path=path, result=result))
+    if not members and left_out:
+        raise Missing(f"The run at {run.path} has only dictionaries of several hooks, which cannot be analysed yet.")
     if not members:
         raise Missing(f"The run at {run.path} has no members to analyse; train again with --overwrite.")
-    return tuple(members)
+    return tuple(members), tuple(left_out)
 
 
 def _name(recorded: Any) -> str | None:

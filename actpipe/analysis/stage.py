@@ -65,6 +65,7 @@ def _write(folder: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progre
                 rows.append(member_row(analysed))
         writers.write_table("members", members_table(rows))
     texts, notes = _vocabulary(inputs.model, corpus.vocabulary)
+    notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
     write_json(folder / "summary.json", summary)

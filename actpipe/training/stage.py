@@ -53,9 +53,11 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
         progress.say(f"{run.folder.path} is complete already.")
         return TrainResult(str(run.folder.path), run.folder.results())
     entries: dict[str, dict[str, Any]] = {}
-    for reads, groups in groupby(ranks.mine(run.groups), key=lambda group: group.reads):
-        entries |= run.trained(reads, list(groups), progress)
-    run.viewer.close()
+    try:
+        for reads, groups in groupby(ranks.mine(run.groups), key=lambda group: group.reads):
+            entries |= run.trained(reads, list(groups), progress)
+    finally:
+        run.viewer.close()  # what it holds back would be lost
     return TrainResult(str(run.folder.path), run.finished(entries, progress))
 
 
