@@ -83,8 +83,8 @@ class Screen(Product):
         super().__init__(x, W, b, lowest)
         rows, of_rows = _narrowed(x)
         weights, of_weights = _narrowed(W)
-        # Twice what the analysis of summation allows, and twice what two roundings leave of the bias: where that decides,
-        # the bias is hardly longer than the product.
+        # Twice what the analysis of summation allows, and twice what two roundings leave of the bias: where that
+        # decides, the bias is hardly longer than the product.
         gamma = 2 * (x.shape[1] + 4) * UNIT_FLOAT32 + 2 * UNIT_BFLOAT16**2
         error_x = _up(torch.stack([of_rows.lost, of_rows.norm + of_rows.lost], 1))
         error_w = _up(torch.stack([of_weights.norm, of_weights.lost + gamma * of_weights.norm], 1))
