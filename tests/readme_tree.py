@@ -16,11 +16,16 @@ FOLDERS = (
     "actpipe/corpora",
     "actpipe/harvest",
     "actpipe/store",
+    "actpipe/store/codecs",
     "actpipe/training",
     "actpipe/analysis",
     "actpipe/report",
+    "actpipe/convert",
     "sae",
     "sae/architectures",
+    "sae/baselines",
+    "sae/sparse",
+    "sae/ground_truth",
     "cli",
 )
 NAME_COLUMNS = 24
@@ -42,7 +47,7 @@ def tree() -> str:
 def _sentence(path: Path) -> str:
     documented = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     first = " ".join(documented.split("\n\n")[0].split())
-    sentence = re.split(r"(?<=[^.])\. ", first + " ")[0].strip(" .:")
+    sentence = re.split(r"(?<=[^.])(?<!et al)\. ", first + " ")[0].strip(" .:")
     return sentence if len(sentence) <= LONGEST else sentence[: sentence.rfind(" ", 0, LONGEST)] + " …"
 
 

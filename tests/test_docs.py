@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import actpipe
+import sae
 from tests.readme_tree import tree
 from tests.test_cli import run
 
@@ -105,3 +107,23 @@ def test_every_option_is_described_and_every_command_is_in_the_readme() -> None:
 def test_no_document_carries_a_path_of_somebody_s_machine() -> None:
     for document in DOCUMENTS:
         assert not re.search(r"(?<![\w.])/(home|root|work|Users)/", document.read_text(encoding="utf-8")), document
+
+
+def test_the_page_of_architectures_has_every_field_and_its_default() -> None:
+    page = (ROOT / "docs" / "reference" / "architectures.md").read_text(encoding="utf-8")
+    described, fields = page.split("## Fields")
+    for name in sae.architecture_names():
+        cls = sae.get_architecture(name)
+        defaults = {field.name: _shown(field.default) for field in dataclasses.fields(cls)}
+        columns = [[n for n in defaults if n in cls.swept], [n for n in defaults if n not in cls.swept]]
+        cells = [", ".join(f"`{n}` {defaults[n]}" for n in column) or "–" for column in columns]
+        assert f"| `{name}` | {cells[0]} | {cells[1]} |\n" in fields
+        assert f"`{name}`" in described
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
