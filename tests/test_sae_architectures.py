@@ -186,6 +186,18 @@ def test_without_dead_features_the_auxiliary_loss_is_zero():
     assert torch.equal(loss, aux["reconstruction"])
 
 
+@pytest.mark.parametrize("name", ["topk", "batch_topk", "matryoshka"])
+@pytest.mark.parametrize("n_rows", [1, 7])
+def test_equal_rows_freeze_nobody(name, n_rows):
+    """What is missed of them has no variance to be measured by."""
+    ensemble = sae.Ensemble.create(sae.get_architecture(name)(), [{"k": 1}], d=D, width=64, dead_after=1)
+    for seed in range(6):
+        x = torch.randn(1, D, generator=torch.Generator().manual_seed(seed)).expand(n_rows, D)
+        report = ensemble.step(x)
+    assert report.dead[0] > 0.9
+    assert report.frozen_members == []
+
+
 def test_a_topk_dictionary_with_rows_of_different_lengths_cannot_be_folded():
     params = example(*AFFINE)
     params["W_dec"][0] *= 2

@@ -17,7 +17,8 @@ ALPHA = 1 / 32
 def auxk(params: Params, step: Step, answer: Tensor) -> Tensor:
     """‖e − ê‖² · d / Var(e), a mean over rows: e = target − answer, fixed, and ê from the k_aux best dead features.
 
-    k_aux = d / 2, the rule of their appendix B.1; ê has no bias; 0 where no feature is dead. Their code divides both
+    k_aux = d / 2, the rule of their appendix B.1; ê has no bias; 0 where no feature is dead, and where e is the same on
+    all rows (one row, say) and so has no variance but that of rounding. Their code divides both
     this and the reconstruction by the variance of what is explained. Here E‖x‖² = d makes the reconstruction d times
     theirs, and so this is too.
     """
@@ -32,5 +33,6 @@ def auxk(params: Params, step: Step, answer: Tensor) -> Tensor:
         only=step.dead,
     )
     variance = (missed - missed.mean(0)).square().sum()
-    error = (missed - revived.output).square().sum() * d / variance.clamp(min=torch.finfo(missed.dtype).tiny)
-    return torch.where(step.dead.any(), error, 0.0)
+    varies = variance > torch.finfo(missed.dtype).eps * missed.square().sum()
+    error = (missed - revived.output).square().sum() * d / torch.where(varies, variance, 1.0)
+    return torch.where(step.dead.any() & varies, error, 0.0)
