@@ -7,6 +7,7 @@ zero and Adam forgets it. The draw is a function of the member's seed and the st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -74,16 +75,19 @@ def drawn_rows(losses: Tensor, n: int, *, seed: int, step: int) -> Tensor:
 def restarted(params: Params, dead: Tensor, *, reads: Tensor, writes: Tensor) -> Params:
     """New values of what belongs to features [n], where `dead` ones read along `reads` and write along `writes`.
 
-    `reads` [n dead, d] and `writes` [n dead, out] are rows of the batch. Of numbers that are no bias, such as
-    thresholds, a dead feature gets the mean of the alive ones: heuristic, not in the source.
+    `reads` [n dead, d] and `writes` [n dead, out] are rows of the batch. Of numbers that are no bias a dead feature
+    gets the mean of the alive ones, but of a threshold the share that it gets of an encoder row: it would hardly ever
+    come above a whole one. Heuristic, not in the source.
     """
     alive = ~dead if bool((~dead).any()) else torch.ones_like(dead)
     tied = "W_dec" not in params
     started = {}
     for name, p in params.items():
         started[name] = p.clone()
-        if p.ndim == 1:
-            started[name][dead] = p.new_zeros(()) if name.startswith("b_") else p[alive].mean()
+        if name.startswith("b_"):
+            started[name][dead] = 0.0
+        elif p.ndim == 1:
+            started[name][dead] = p[alive].mean() + (math.log(ENCODER_SHARE) if name == "log_threshold" else 0.0)
         else:
             rows = reads if name == "W_enc" else writes
             share = ENCODER_SHARE if name == "W_enc" and not tied else 1.0

@@ -108,6 +108,10 @@ def test_architectures_with_other_parameters_revive_too(name):
         ensemble.idle[0, DEAD] += 3 * BATCH
         ensemble.step(x)
     assert ensemble.params[bias][0, DEAD].tolist() == [0.0] * 3
+    if name == "jumprelu":  # a row a fifth as long as others would never come above their whole threshold
+        alive = [i for i in range(WIDTH) if i not in DEAD]
+        thresholds = ensemble.params["log_threshold"][0].exp()
+        torch.testing.assert_close(thresholds[DEAD], (0.2 * thresholds[alive].log().mean().exp()).expand(3))
     report = ensemble.step(given[4])
     assert report.frozen_members == []
     for row in architecture.unit_rows:
