@@ -68,10 +68,13 @@ def _ensemble(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, An
     if not isinstance(architecture, Trained):
         raise ValueError(f"{path} names architecture {architecture.name!r}, which is not trained step by step")
     check_choices(header["coder"], header["precision"])
+    _check_numbers(path, header)
     members = tuple(Member.from_json(m) for m in header["members"])
     if not members:
         raise ValueError(f"{path} has no members")
     size = Size(header["d"], max(m.width for m in members), header["out"])
+    for member in members:
+        _check_member(path, architecture, member, size)
     shapes = architecture.shapes(size)
     moved = [name for name in shapes if name not in architecture.buffers]
     check_shapes(path, tensors, _stacked_shapes(shapes, moved, len(members), size.n))
@@ -103,6 +106,24 @@ def _ensemble(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, An
         steps=header["step"],
         rows=header["rows"],
     )
+
+
+def _check_numbers(path: Path, header: Mapping[str, Any]) -> None:
+    for name, least in (("step", 0), ("rows", 0), ("dead_after", 1)):
+        if not isinstance(header[name], int) or header[name] < least:
+            raise ValueError(f"{path} has {name} {header[name]!r}, which is no whole number from {least} up")
+    for value in (*header["adam"]["betas"], header["adam"]["eps"], *header["density"]):
+        if not isinstance(value, int | float):
+            raise ValueError(f"{path} has {value!r} where a number should be, among adam and density")
+
+
+def _check_member(path: Path, architecture: Trained, member: Member, size: Size) -> None:
+    if set(member.hyper) != set(architecture.swept):
+        raise ValueError(
+            f"a member in {path} sets {', '.join(sorted(member.hyper)) or 'nothing'}; "
+            f"of architecture {architecture.name!r} it sets {', '.join(sorted(architecture.swept))}"
+        )
+    architecture.check(Size(size.d, member.width, size.out), member.hyper)
 
 
 def _tensors(ensemble: Ensemble) -> dict[str, Tensor]:

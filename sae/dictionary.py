@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import registry
 from .architecture import Architecture, Params, Size
-from .files import check_format, check_shapes, read_json, read_tensors, write_json, write_tensors
+from .files import check_dtypes, check_format, check_shapes, read_json, read_tensors, write_json, write_tensors
 from .scaling import Scaling
 
 FORMAT = "actpipe-dictionary"
@@ -157,10 +157,26 @@ def load(folder: str | Path, *, device: torch.device | str = "cpu") -> Dictionar
         raise ValueError(f"{folder} holds no finished dictionary: it has no {CONFIG_FILE}")
     config = read_json(folder / CONFIG_FILE)
     check_format(folder, config, FORMAT, VERSION)
-    architecture = registry.get(config["architecture"])(**config["fixed"])
     tensors, _ = read_tensors(folder / TENSORS_FILE, device)
+    try:
+        return _dictionary(folder, tensors, config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} is no dictionary that this actpipe wrote ({error!r} in {CONFIG_FILE})") from error
+
+
+def _dictionary(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> Dictionary:
+    architecture = registry.get(config["architecture"])(**config["fixed"])
     size = Size.of(config["d"], config["n"], config.get("out"))
-    check_shapes(folder / TENSORS_FILE, tensors, {**architecture.shapes(size), **_scaling_shapes(config, size)})
+    shapes = {**architecture.shapes(size), **_scaling_shapes(config, size)}
+    check_shapes(folder / TENSORS_FILE, tensors, shapes)
+    real = tensors["scaling.center"].dtype
+    if not real.is_floating_point:
+        raise ValueError(f"in {folder / TENSORS_FILE} the numbers are {real}, which holds no parameters")
+    check_dtypes(folder / TENSORS_FILE, tensors, dict.fromkeys(shapes, real))
+    # Not `Architecture.check`: some of its limits are of training alone.
+    for name in architecture.swept:
+        if not isinstance(config["hyper"][name], int | float):
+            raise ValueError(f"{folder} has {config['hyper'][name]!r} for {name}, which is no number")
     scaling = _scaling("scaling", config, tensors)
     target = _scaling("target", config, tensors) if "target" in config else None
     return Dictionary(architecture=architecture, params=tensors, scaling=scaling, target=target, config=config)

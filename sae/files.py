@@ -52,14 +52,14 @@ def read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
             # training must give the same bits.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             return tensors, header and json.loads(header)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is missing or damaged ({error}); write it again") from error
 
 
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is missing or damaged ({error}); write it again") from error
 
 

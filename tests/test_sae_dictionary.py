@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import sae
 
@@ -201,8 +202,14 @@ def test_a_caller_cannot_overwrite_what_the_dictionary_answers_for():
 
 
 def edit_config(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    """Change keys; None takes one away."""
+    config = {**json.loads((folder / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def cast(folder, dtype, *names):
+    tensors = load_file(folder / "dictionary.safetensors")
+    save_file(tensors | {name: tensors[name].to(dtype) for name in names or tensors}, folder / "dictionary.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +221,15 @@ def edit_config(folder, **changes):
         (lambda folder: edit_config(folder, architecture="gelu"), "no architecture 'gelu'; known: .*relu"),
         (lambda folder: edit_config(folder, format="sae"), "is not an actpipe-dictionary"),
         (lambda folder: edit_config(folder, version=2), "version 2; this actpipe reads version 1"),
+        (lambda folder: edit_config(folder, architecture=None), "no dictionary that this actpipe wrote .*architecture"),
+        (lambda folder: edit_config(folder, architecture=["relu"]), "no dictionary that this actpipe wrote"),
+        (lambda folder: edit_config(folder, fixed={"x": 1}), "no dictionary that this actpipe wrote .*'x'"),
+        (lambda folder: edit_config(folder, hyper={}), "no dictionary that this actpipe wrote .*l1"),
+        (lambda folder: edit_config(folder, hyper=[]), "no dictionary that this actpipe wrote"),
+        (lambda folder: edit_config(folder, hyper={"l1": "1"}), "has '1' for l1, which is no number"),
+        (lambda folder: edit_config(folder, scaling={"scale": "1"}), "no dictionary that this actpipe wrote"),
+        (lambda folder: cast(folder, torch.int32), "the numbers are torch.int32, which holds no parameters"),
+        (lambda folder: cast(folder, torch.float16, "W_enc"), "'W_enc' is torch.float16, not torch.float64"),
         (lambda folder: edit_config(folder, n=11), r"tensor 'W_enc' has shape \[10, 6\], not \[11, 6\]"),
     ],
 )

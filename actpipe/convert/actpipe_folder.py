@@ -25,13 +25,13 @@ class ActpipeFolder(Format):
     def detect(self, path: Path) -> bool:
         try:
             return bool(json.loads((path / "config.json").read_text())["format"] == FORMAT)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
 
     def read(self, path: Path) -> sae.Dictionary:
         try:
             return sae.load(path)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise Misuse(f"The dictionary {path} cannot be read: {error}.") from None
 
     def write(self, dictionary: sae.Dictionary, folder: Path) -> None:
