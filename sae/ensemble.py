@@ -83,6 +83,8 @@ class Ensemble:
         on `share` of them.
         """
         check_choices(coder, precision)
+        if dead_after < 1:
+            raise ValueError(f"a feature is dead after at least 1 row without firing, not {dead_after}")
         settled = tuple(Member.of(architecture, m, width=width) for m in members)
         size = checked_size(architecture, settled, d=d, out=out, sample=sample)
         if resampling is not None:

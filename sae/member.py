@@ -12,6 +12,9 @@ from torch import Tensor
 
 from .architecture import RESERVED, Architecture
 
+# Resampling draws with the seed in the upper and the step in the lower half of 64 bits (sae/resampling.py).
+LARGEST_SEED = 2**31 - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
@@ -24,6 +27,8 @@ class Member:
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ValueError(f"a member needs a width of at least 1, not {self.width}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"a seed must be a whole number from 0 to {LARGEST_SEED}, not {self.seed}")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"a learning rate must be positive and finite, not {self.lr}")
         if not self.clip > 0:
@@ -36,8 +41,8 @@ class Member:
     def of(cls, architecture: Architecture, settings: Mapping[str, float], *, width: int) -> Member:
         """From "seed", "lr", "clip", "width" and swept fields; what is missing gets its default."""
         return cls(
-            width=int(settings.get("width", width)),
-            seed=int(settings.get("seed", cls.seed)),
+            width=_whole("width", settings.get("width", width)),
+            seed=_whole("seed", settings.get("seed", cls.seed)),
             lr=float(settings.get("lr", cls.lr)),
             clip=float(settings.get("clip", cls.clip)),
             hyper=architecture.hyper({name: value for name, value in settings.items() if name not in RESERVED}),
@@ -50,6 +55,12 @@ class Member:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Member:
         return cls(**{**stored, "clip": math.inf if stored["clip"] is None else stored["clip"]})
+
+
+def _whole(name: str, value: float) -> int:
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"the {name} of a member must be a whole number, not {value}")
+    return int(value)
 
 
 def stacked_hyper(members: Sequence[Member], factors: Mapping[str, float]) -> dict[str, Tensor]:

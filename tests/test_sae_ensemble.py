@@ -322,14 +322,23 @@ def test_nothing_is_computed_for_frozen_members_stepped_one_by_one(monkeypatch, 
 
 @pytest.mark.parametrize(
     "members",
-    [[], [{"l2": 1.0}], [{"lr": 0.0}], [{"l1": math.nan}], [{"clip": -1.0}], [{"width": 0}], [{"l1": -1.0}]],
+    [
+        [],
+        *([{name: 0.0}] for name in ("l2", "lr", "width")),
+        *([{name: -1.0}] for name in ("l1", "clip", "seed")),
+        *([{name: math.nan}] for name in ("l1", "width")),
+        *([{name: 2.5}] for name in ("width", "seed")),
+        [{"seed": 2**31}],
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(members):
     with pytest.raises(ValueError, match=r"\w+ .*\w"):
         sae.Ensemble.create(sae.ReLU(), members, d=D, width=WIDTH)
 
 
-@pytest.mark.parametrize("wrong", [{"coder": "fast"}, {"precision": "float16"}, {"d": 0}, {"out": 5}])
+@pytest.mark.parametrize(
+    "wrong", [{"coder": "fast"}, {"precision": "float16"}, {"d": 0}, {"out": 5}, {"dead_after": 0}]
+)
 def test_choices_that_do_not_exist_are_refused(wrong):
     with pytest.raises(ValueError, match=r"\w+ .*\w"):
         sae.Ensemble.create(sae.ReLU(), [{}], **{"d": D, "width": WIDTH, **wrong})
