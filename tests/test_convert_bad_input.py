@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from actpipe.convert import FORMATS
 from actpipe.convert.format import Answer, Reference
 from actpipe.convert.stage import convert
 from actpipe.convert.verification import compare, random_rows
+from actpipe.errors import ActpipeError
 from tests import foreign
 from tests.ours import dictionary
 from tests.test_cli import run
@@ -153,6 +156,25 @@ def test_a_source_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "target").exists()
     assert not list(tmp_path.rglob("trace")), "no code of a file has run"
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("kind", ["pt", "old pt", "npz", "compressed npz"])
+def test_a_file_changed_or_cut_anywhere_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    if kind.endswith("pt"):
+        file = foreign.dictionary_learning(tmp_path / "source") / "ae.pt"
+        torch.save(torch.load(file), file, _use_new_zipfile_serialization=kind == "pt")
+    else:
+        file = foreign.gemma_scope(tmp_path / "source") / "params.npz"
+        (np.savez if kind == "npz" else np.savez_compressed)(file, **np.load(file))
+    whole = file.read_bytes()
+    draw = random.Random(0)
+    for i in range(200):
+        broken = bytearray(whole)
+        for _ in range(3):
+            broken[draw.randrange(len(whole))] = draw.randrange(256)
+        file.write_bytes(broken if i % 2 else whole[: draw.randrange(len(whole))])
+        with contextlib.suppress(ActpipeError):  # anything else would be a traceback
+            FORMATS.of(file).read(file)
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:

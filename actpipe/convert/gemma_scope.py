@@ -16,7 +16,7 @@ import sae
 
 from .form import Form
 from .format import Answer, Format, Reference, imported
-from .sources import read_npz
+from .sources import UNREADABLE, read_npz
 
 FILE = "params.npz"
 
@@ -33,7 +33,7 @@ class GemmaScope(Format):
         try:
             with zipfile.ZipFile(file) as archive:
                 names = {name.lower() for name in archive.namelist()}
-        except (zipfile.BadZipFile, OSError):
+        except UNREADABLE:
             return path.is_dir() or file.name == FILE  # said to be one, and read will say what is wrong with it
         return {"w_enc.npy", "threshold.npy"} <= names
 

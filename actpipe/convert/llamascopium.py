@@ -83,7 +83,7 @@ class Llamascopium(Format):
             return True
         try:
             config = json.loads((path / CONFIG).read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         return isinstance(config, dict) and "d_model" in config and (path / WEIGHTS).is_file()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from actpipe.errors import Missing, Misuse
 
-# What torch.load raises of bytes that are no file of torch.save.
-UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError)
+# What torch.load and numpy.load raise of bytes that nobody wrote so: of files cut or changed at random IndexError,
+# AssertionError, AttributeError, TypeError, struct.error, zlib.error and NotImplementedError have been seen too.
+UNREADABLE = Exception
 
 
 class Tensors:
@@ -92,7 +92,7 @@ def names_in(path: Path) -> frozenset[str]:
     """The names in a file of `torch.save`; none where it cannot be read."""
     try:
         content = _tensors_only(path)
-    except (UnpicklingError, *UNREADABLE):
+    except UNREADABLE:
         return frozenset()
     return frozenset(content) if isinstance(content, dict) else frozenset()
 
@@ -113,7 +113,7 @@ def read_npz(path: Path) -> Tensors:
             return Tensors(path, {name: torch.from_numpy(np.array(file[name])) for name in file.files})
     except FileNotFoundError:
         raise Missing(f"{path} is not there; a dictionary without its weights cannot be read.") from None
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise Misuse(
             f"{path} is not a whole .npz file of numbers ({error}). Get it again from where it came."
         ) from None
@@ -124,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Missing(f"{path} is not there, and without it the weights cannot be understood.") from None
-    except (ValueError, OSError) as error:  # also of bytes that are not UTF-8
+    except (ValueError, OSError, RecursionError) as error:  # also of bytes that are not UTF-8
         raise Misuse(f"{path} is not JSON ({error}). Get it again from where it came.") from None
     if not isinstance(value, dict):
         raise Misuse(f"{path} is not a JSON object. Get it again from where it came.")
