@@ -72,6 +72,16 @@ def test_a_feature_without_a_direction_stays_silent():
     assert sae.ReLU().encode(folded, torch.ones(1, 2), {}).tolist() == [[1, 0]]
 
 
+def test_a_gated_feature_without_a_direction_stays_silent_too():
+    gated, zeros = sae.get_architecture("gated")(), torch.zeros(2)
+    params = {"W_enc": torch.eye(2), "b_gate": zeros + 1, "b_mag": zeros + 1, "r_mag": zeros, "b_dec": zeros}
+    folded = gated.fold(
+        {**params, "W_dec": torch.diag(torch.tensor([2.0, 0.0]))}, sae.Scaling.identity(2), sae.Scaling.identity(2)
+    )
+    assert all(p.isfinite().all() for p in folded.values())  # else nobody reads what is exported
+    assert gated.encode(folded, torch.ones(1, 2), {}).tolist() == [[4, 0]]
+
+
 def test_a_saved_dictionary_loads_with_the_same_bits_and_its_record(tmp_path):
     _, scaling, dictionary = trained(config={"hook": "blocks.9.hook_resid_post", "store": {"fingerprint": "ab"}})
     dictionary.save(tmp_path / "members" / "001")

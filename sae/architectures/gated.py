@@ -93,13 +93,17 @@ class Gated(Affine):
         }
 
     def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
-        """As fold_affine for m: e^r_mag ← ‖row‖ e^r_mag, b_mag ← ‖row‖ b_mag. π is the same number in any units."""
+        """As fold_affine for m: e^r_mag ← ‖row‖ e^r_mag, b_mag ← ‖row‖ b_mag. π is the same number in any units.
+
+        A row of length 0 stays 0, and so do its codes: its π becomes 0, because no r_mag makes its m that.
+        """
         W_dec, lengths = unit_directions(params["W_dec"], target)
+        some = lengths > 0
         return {
-            "W_enc": params["W_enc"] * scaling.scale,
-            "b_gate": params["b_gate"],
+            "W_enc": torch.where(some[:, None], params["W_enc"] * scaling.scale, 0.0),
+            "b_gate": torch.where(some, params["b_gate"], 0.0),
             "b_mag": lengths * params["b_mag"],
-            "r_mag": lengths.log() + params["r_mag"],
+            "r_mag": torch.where(some, lengths, 1.0).log() + params["r_mag"],
             "W_dec": W_dec,
             "b_dec": scaling.undo(params["b_dec"]),
         }
