@@ -79,6 +79,12 @@ def make_objects(folder: Path) -> Path:
     return where
 
 
+def backup_scaled_by_nothing(folder: Path) -> Path:
+    file = foreign.dictionary_learning(folder) / "ae.pt"
+    torch.save({"ae": torch.load(file), "norm_factor": 0.0}, file)
+    return folder
+
+
 def of(make: Callable[..., Path], then: Callable[[Path], None], **fields: object) -> Callable[[Path], Path]:
     def made(folder: Path) -> Path:
         path = make(folder, **fields)
@@ -124,6 +130,17 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "k above n": (of(foreign.saelens, lambda p: changed(p, k=99), architecture="topk"), "k must be from 1 to the 15"),
     "k of nothing": (of(foreign.saelens, lambda p: changed(p, k=None), architecture="topk"), "'k' is None"),
     "an unknown architecture": (of(foreign.saelens, lambda p: changed(p, architecture="mine")), "'mine': actpipe does"),
+    "arguments that are none": (
+        of(
+            foreign.saelens, lambda p: changed(p, sae_lens_version="6.54", metadata={"model_from_pretrained_kwargs": 1})
+        ),
+        "'model_from_pretrained_kwargs' is 1, which is no JSON object",
+    ),
+    "a size that is not a number": (
+        of(foreign.saelens, lambda p: changed(p, d_in=float("nan"))),
+        "'d_in' is 'NaN', which is not int or float",
+    ),
+    "a factor that is none": (backup_scaled_by_nothing, "norm_factor is 0.0; a positive number"),
     "abstopk": (of(foreign.saelens, lambda p: changed(p, architecture="abstopk")), "its codes can be negative"),
     "an unknown normalisation": (
         of(foreign.saelens, lambda p: changed(p, normalize_activations="rms")),

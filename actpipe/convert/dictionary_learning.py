@@ -7,6 +7,7 @@ and nothing is left to scale (training.py, scale_biases).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,14 @@ def _opened(path: Path) -> tuple[str, Tensors, dict[str, Any]]:
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     trainer = config.get("trainer")
     kind = (trainer.get("dict_class") if isinstance(trainer, dict) else None) or _class_of(tensors)
-    if isinstance(factor, (int, float)) and factor != 1:
-        tensors = _in_model_units(tensors, float(factor))
-    return kind, tensors, config
+    return kind, tensors if factor is None else _in_model_units(tensors, _number(weights, factor)), config
+
+
+def _number(path: Path, factor: Any) -> float:
+    value = float(factor) if isinstance(factor, int | float) or (isinstance(factor, Tensor) and factor.ndim == 0) else 0
+    if not (math.isfinite(value) and value > 0):
+        raise Misuse(f"In {path} norm_factor is {factor!r}; a positive number is needed.")
+    return value
 
 
 def _class_of(p: Tensors) -> str:

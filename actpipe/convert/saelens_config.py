@@ -69,7 +69,7 @@ class Config:
     def centered(self) -> bool:
         """Whether its rows come from a model whose writing weights were centred, so that they have mean 0."""
         kwargs = self.metadata.get("model_from_pretrained_kwargs") or {}
-        asked = isinstance(kwargs, dict) and kwargs.get("center_writing_weights") is True
+        asked = kwargs.get("center_writing_weights") is True
         return asked and str(self.metadata.get("hook_name", "")).endswith(WRITES)
 
 
@@ -79,7 +79,11 @@ def read_config(path: Path) -> Config:
     if not isinstance(metadata, dict):
         metadata = None
     version = value.get("sae_lens_version") or (metadata or {}).get("sae_lens_version")
-    return _flat(path, value) if _before_six(version) else _current(path, value, metadata or {})
+    config = _flat(path, value) if _before_six(version) else _current(path, value, metadata or {})
+    kwargs = config.metadata.get("model_from_pretrained_kwargs")
+    if not isinstance(kwargs, dict | None):
+        raise Misuse(f"In {path} 'model_from_pretrained_kwargs' is {kwargs!r}, which is no JSON object.")
+    return config
 
 
 def _before_six(version: Any) -> bool:

@@ -121,7 +121,8 @@ def read_npz(path: Path) -> Tensors:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        # Python writes NaN, which is not JSON: kept as a word, so that ours stays JSON and no number is made of it.
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)
     except FileNotFoundError:
         raise Missing(f"{path} is not there, and without it the weights cannot be understood.") from None
     except (ValueError, OSError, RecursionError) as error:  # also of bytes that are not UTF-8
