@@ -15,6 +15,7 @@ from typing import Any
 import sae
 from actpipe.errors import Diverged
 from actpipe.harvest.live import LiveStore
+from actpipe.memory import keep_freed_memory
 from actpipe.progress import Progress, silent
 from actpipe.store import Store
 
@@ -45,6 +46,7 @@ def train(config: TrainConfig, progress: Progress = silent) -> TrainResult:
 
     Under torchrun each process trains its share and all return the whole result.
     """
+    keep_freed_memory()
     ranks = Ranks.of_this_process()
     config = dataclasses.replace(config, device=config.device or ranks.device)
     progress = progress if ranks.is_first else silent

@@ -17,18 +17,25 @@ from typing import Any, TypeAlias
 
 import torch
 
+from actpipe.memory import LARGEST
+
 PYTHON = Path(__file__).parents[2] / ".peers" / "bin" / "python"
 
 Ask: TypeAlias = Callable[..., Any]
 
 
 @contextmanager
-def peer(script: str, *arguments: object) -> Iterator[Ask]:
-    """Yield `ask(**order) → answer` of a script of `tests/bench/peers/`, with our number of threads and no network."""
+def peer(script: str, *arguments: object, keep_memory: bool = False) -> Iterator[Ask]:
+    """Yield `ask(**order) → answer` of a script of `tests/bench/peers/`, with our number of threads and no network.
+
+    `keep_memory`: the peer's freed memory stays with it, as ours does in training (actpipe/memory.py).
+    """
     if not PYTHON.exists():
         raise SystemExit("The peers are not installed. Run `make peers`, or give --peers none.")
     command = [str(each) for each in (PYTHON, Path(__file__).parent / "peers" / script, *arguments)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    if keep_memory:
+        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(LARGEST)}
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(

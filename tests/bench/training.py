@@ -35,6 +35,7 @@ from torch.func import grad, vmap
 
 import actpipe
 import sae
+from actpipe.memory import keep_freed_memory
 from sae.architecture import Step
 from sae.coder import Dense
 from tests.bench.contest import Seconds, faster, markdown, play
@@ -134,7 +135,7 @@ def dense_vmap(ours: Ours) -> Callable[[], None]:
 
 @contextmanager
 def contestants(
-    rows: torch.Tensor, shape: Shape, kinds: list[str], warm: int, peers: bool, only: str | None
+    rows: torch.Tensor, shape: Shape, kinds: list[str], warm: int, peers: bool, only: str | None, keep: bool
 ) -> Iterator[Mapping[str, Callable[[], float | None]]]:
     field: dict[str, Callable[[], float | None]] = {}
     with ExitStack() as stack:
@@ -156,7 +157,9 @@ def contestants(
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             np.save(Path(folder) / "rows.npy", rows.numpy())
             settings = ["--rows", Path(folder) / "rows.npy", "--batch-size", shape.rows, "--width", shape.width]
-            ask = stack.enter_context(peer("training.py", *settings, "--l1", shape.l1, "--k", shape.k))
+            ask = stack.enter_context(
+                peer("training.py", *settings, "--l1", shape.l1, "--k", shape.k, keep_memory=keep)
+            )
             for kind in kinds:
                 for variant in PEERS[kind]:
                     if only is None or only in variant:
@@ -218,17 +221,25 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=40, help="steps before the clock starts")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peers", choices=["all", "none"], default="all")
+    parser.add_argument("--memory", choices=["kept", "theirs"], default="kept", help="of the peers, see actpipe.memory")
     parser.add_argument("--only", help="only peers whose name contains this")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the contestants")
     asked = parser.parse_args()
+    keep_freed_memory()  # as `actpipe train-sae` does
     count = 20 * asked.batch_size
     rows = stored_rows(asked.store, asked.hook, count) if asked.store else mixed_rows(asked.d, count)
     shape = Shape(asked.batch_size, rows.shape[1], asked.width, asked.members, asked.l1, asked.k)
-    with contestants(rows, shape, asked.kinds, asked.warm, asked.peers == "all", asked.only) as field:
+    with contestants(
+        rows, shape, asked.kinds, asked.warm, asked.peers == "all", asked.only, asked.memory == "kept"
+    ) as field:
         seconds = play(field, rounds=asked.rounds, chance=random.Random(asked.seed), warm_up=1)
         table = list(lines(shape, field, seconds))
     source = asked.store or f"a made-up mixture of width {asked.d}"
-    print(f"rows of {source}, {shape.members} members, {torch.get_num_threads()} threads, {asked.rounds} rounds\n")
+    threads = torch.get_num_threads()
+    shown = f"{threads} threads, {asked.rounds} rounds, memory {asked.memory}"
+    print(f"rows of {source}, {shape.members} members, {shown}\n")
+        f"rows of {source}, {shape.members} members, {threads} threads, {asked.rounds} rounds, memory {asked.memory}\n"
+    )
     print(markdown(["B, d, n", "ours", "ms", "other", "ms", "ratio (range)"], table))
 
 
