@@ -238,8 +238,6 @@ def main() -> None:
     threads = torch.get_num_threads()
     shown = f"{threads} threads, {asked.rounds} rounds, memory {asked.memory}"
     print(f"rows of {source}, {shape.members} members, {shown}\n")
-        f"rows of {source}, {shape.members} members, {threads} threads, {asked.rounds} rounds, memory {asked.memory}\n"
-    )
     print(markdown(["B, d, n", "ours", "ms", "other", "ms", "ratio (range)"], table))
 
 
