@@ -49,6 +49,7 @@ class Comparison:
     chance_forward: float  # what random directions in place of B would give
     chance_backward: float
     matched: float  # mean cosine of the best one-to-one pairs
+    chance_matched: float  # the same of random directions
     share_matched: float  # share of the pairs with a cosine above the threshold
 
     @property
@@ -58,6 +59,10 @@ class Comparison:
     @property
     def backward_above_chance(self) -> float:
         return above_chance(self.backward, self.chance_backward)
+
+    @property
+    def matched_above_chance(self) -> float:
+        return above_chance(self.matched, self.chance_matched)
 
 
 def max_cosines(found: Tensor, wanted: Tensor, *, absolute: bool = False, at_once: int = AT_ONCE) -> Tensor:
@@ -113,6 +118,7 @@ def compare(found: Tensor, wanted: Tensor, *, absolute: bool = False, threshold:
         chance_forward=chance_mmcs(len(wanted), d, absolute=absolute),
         chance_backward=chance_mmcs(len(found), d, absolute=absolute),
         matched=matching.mean,
+        chance_matched=chance_matched(len(found), len(wanted), d, absolute=absolute),
         share_matched=matching.share_above(threshold),
     )
 
@@ -146,6 +152,20 @@ def chance_mmcs_limit(n: int, d: int) -> float:
 def chance_mmcs_simulated(n_found: int, n_wanted: int, d: int, generator: torch.Generator) -> float:
     """MMCS of one draw of random directions with another."""
     return mmcs(random_directions(n_found, d, generator), random_directions(n_wanted, d, generator))
+
+
+def chance_matched(n_found: int, n_wanted: int, d: int, *, absolute: bool = False, draws: int = 1) -> float:
+    """What `match(...).mean` is on average for random directions; it is not the chance level of an MMCS.
+
+    There is no closed form, so sets are drawn and matched; always the same ones. At some hundred directions one draw is
+    good to 0.002.
+    """
+    generator = torch.Generator().manual_seed(0)
+    means = []
+    for _ in range(draws):
+        found, wanted = (random_directions(n, d, generator) for n in (n_found, n_wanted))
+        means.append(match(found, wanted, absolute=absolute).mean)
+    return sum(means) / draws
 
 
 def _signed(cosines: Tensor, absolute: bool) -> Tensor:

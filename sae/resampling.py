@@ -46,6 +46,11 @@ def check_resampling(architecture: Trained, size: Size) -> None:
             f"features of architecture {architecture.name!r} cannot be resampled: {', '.join(strange)} "
             "belongs to them, and nobody has said how it would start again"
         )
+    if getattr(architecture, "whiten", False):
+        raise ValueError(
+            f"features of a whitened {architecture.name!r} cannot be resampled: they read other rows than those of the "
+            "batch. Train without whitening or without resampling"
+        )
     if not {"W_enc", "W_dec"} & set(own):
         raise ValueError(f"features of architecture {architecture.name!r} cannot be resampled: they are not learned")
 

@@ -164,3 +164,15 @@ def test_interference_is_that_of_the_definition(at_once, monkeypatch):
             assert math.isnan(found[i])
             assert i == 5
     assert capacity.expected_interference(torch.eye(3), [torch.ones(2, 3)]).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_matching_has_a_chance_level_of_its_own(absolute):
+    generator = torch.Generator().manual_seed(7)
+    drawn = [torch.randn(2, 64, 16, generator=generator) for _ in range(20)]
+    mean = sum(matching.match(a, b, absolute=absolute).mean for a, b in drawn) / len(drawn)
+    assert matching.chance_matched(64, 64, 16, absolute=absolute, draws=5) == pytest.approx(mean, abs=0.01)
+    assert mean < matching.chance_mmcs(64, 16, absolute=absolute) - 0.02
+    same = matching.compare(drawn[0][0], drawn[0][0], absolute=absolute)
+    assert same.matched_above_chance == pytest.approx(1.0)
+    assert abs(matching.compare(*drawn[1], absolute=absolute).matched_above_chance) < 0.1

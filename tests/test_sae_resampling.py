@@ -144,3 +144,11 @@ def test_resuming_draws_the_same_rows(tmp_path, stopped_at):
 def test_a_resampling_that_never_happens_is_refused(wrong):
     with pytest.raises(ValueError, match="never happens"):
         sae.Resampling(**wrong)
+
+
+def test_whitened_features_read_other_rows_than_the_batch_and_are_not_resampled():
+    architecture = sae.get_architecture("tied")(whiten=True)
+    with pytest.raises(ValueError, match="cannot be resampled: they read other rows"):
+        sae.Ensemble.create(
+            architecture, [{}], d=D, width=12, sample=correlated_rows(500), resampling=sae.Resampling(every=5, until=20)
+        )

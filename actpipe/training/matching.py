@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import sae
 from actpipe.progress import Progress
-from sae.matching import above_chance, chance_mmcs, match, mmcs
+from sae.matching import above_chance, chance_matched, chance_mmcs, match, mmcs
 
 from .run_folder import RunFolder, finite
 
@@ -94,9 +95,23 @@ def _comparison(one: Tensor, other: Tensor, absolute: bool, assigned: bool) -> E
         "forward_above_chance": above_chance(forward, chance_forward),
         "backward_above_chance": above_chance(backward, chance_backward),
         "matched": None,
+        "chance_matched": None,
+        "matched_above_chance": None,
         "share_matched": None,
     }
     if assigned:
         matching = match(one, other, absolute=absolute)
-        numbers |= {"matched": matching.mean, "share_matched": matching.share_above(THRESHOLD)}
+        chance = _chance_matched(len(one), len(other), d, absolute)
+        numbers |= {
+            "matched": matching.mean,
+            "chance_matched": chance,
+            "matched_above_chance": above_chance(matching.mean, chance),
+            "share_matched": matching.share_above(THRESHOLD),
+        }
     return {"absolute": absolute, **{key: finite(value) for key, value in numbers.items()}}
+
+
+@cache
+def _chance_matched(n: int, m: int, d: int, absolute: bool) -> float:
+    """Once for all pairs of these widths, because it costs as much as matching one."""
+    return chance_matched(n, m, d, absolute=absolute)
