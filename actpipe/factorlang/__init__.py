@@ -1,0 +1,1 @@
+"""FactorLang: a language whose factors are known at every token, and with them the best possible cross-entropy."""

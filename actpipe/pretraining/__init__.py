@@ -1,0 +1,1 @@
+"""corpus → tokens → batches → language model. `train_lm(TrainLMConfig(...))` is the stage; the other files are its parts."""
