@@ -1,1 +1,1 @@
-"""corpus → tokens → batches → language model. `train_lm(TrainLMConfig(...))` is the stage; the other files are its parts."""
+"""corpus → tokens → batches → language model: the stage behind `actpipe train-lm`."""

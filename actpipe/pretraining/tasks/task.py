@@ -1,0 +1,49 @@
+"""What a model is trained on: tokenised texts → batches.
+
+A task is a frozen dataclass whose fields are its options. It never sees a step or a process: a batch is a pure function
+of the texts and of which examples are asked for, so the reader's state is one integer, gradient accumulation and
+several processes cut the same batch in other places, and a resumed training reads on where it stopped.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, TypeAlias
+
+from torch import Tensor
+
+from actpipe.pretraining.texts import Examples, Texts, Vocabulary
+
+Batch: TypeAlias = dict[str, Tensor]
+Reads: TypeAlias = Literal["decoder", "encoder-decoder"]
+
+IGNORED = -100  # a label that does not count
+PAD = "<pad>"
+
+
+class Task(ABC):
+    """Registered in `actpipe.pretraining.tasks`; the name is what `--task` takes.
+
+    `decoder` batches have "input_ids" and "labels" [B, T], labels already shifted: labels[:, t] is the token after
+    input_ids[:, t]. `encoder-decoder` batches have "input_ids", "attention_mask" (1 at tokens that are not padding)
+    [B, S], "decoder_input_ids" and "labels" [B, T], the decoder opened by `<pad>` as T5 does it. All are int64.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[Reads]
+
+    def columns(self, text_field: str) -> tuple[str, ...]:
+        """Fields of the dataset that hold the texts of a document, in the order of the parts of `Texts`."""
+        return (text_field,)
+
+    def special_tokens(self) -> tuple[str, ...]:
+        """Tokens beside `<|endoftext|>` that the vocabulary must have; a tokenizer trained here gets them."""
+        return ()
+
+    @abstractmethod
+    def n_examples(self, texts: Texts, context: int) -> int:
+        """Examples in one pass over the texts."""
+
+    @abstractmethod
+    def batch(self, texts: Texts, examples: Examples, vocabulary: Vocabulary, *, context: int) -> Batch:
+        """No sequence is longer than `context`, which is what the model reads at most."""
