@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,14 +82,17 @@ def test_a_document_without_text_keeps_its_number(tmp_path: Path) -> None:
     assert documents(tmp_path) == ["one", "", "", "two"] * 2
 
 
-def test_gzip_files_are_their_contents_and_a_broken_one_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\n\ntwo"))
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "three"}'))
+@pytest.mark.parametrize(("suffix", "pack", "called"), [(".gz", gzip.compress, "gzip"), (".xz", lzma.compress, "xz")])
+def test_packed_files_are_their_contents_and_a_broken_one_is_named(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], called: str
+) -> None:
+    (tmp_path / f"a.txt{suffix}").write_bytes(pack(b"one\n\ntwo"))
+    (tmp_path / f"b.jsonl{suffix}").write_bytes(pack(b'{"text": "three"}'))
     assert documents(tmp_path) == ["one", "two", "three"]
-    whole = gzip.compress(bytes(range(32, 127)) * 100)
-    for name in ("c.txt.gz", "c.gz"):
+    whole = pack(bytes(range(32, 127)) * 100)
+    for name in (f"c.txt{suffix}", f"c{suffix}"):
         (tmp_path / name).write_bytes(whole[:-20])
-        with pytest.raises(Damaged, match=rf"{name} is not a whole gzip file"):
+        with pytest.raises(Damaged, match=rf"{name} is not a whole {called} file"):
             documents(tmp_path / name)
 
 

@@ -1,4 +1,4 @@
-"""One file → its documents, by its suffix: text, JSON Lines, Parquet, or gzip of the first two.
+"""One file → its documents, by its suffix: text, JSON Lines, Parquet, or the first two packed by gzip or xz.
 
 A text file's documents are its paragraphs (separated by blank lines), because one file is often one book or one dump. A
 JSON Lines or Parquet file's documents are the values of its text field: one a record, empty where the value is null. A
@@ -11,8 +11,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,9 +22,13 @@ from actpipe.errors import Damaged, Misuse
 from .tables import parquet_documents
 
 TEXT_SUFFIXES = (".txt", ".md")
-SUFFIXES = (*TEXT_SUFFIXES, ".jsonl", ".parquet", ".txt.gz", ".md.gz", ".jsonl.gz")
+# How a file that was packed is read, and what its reader raises where it is not whole.
+PACKED: dict[str, Callable[[Path, str], object]] = {".gz": gzip.open, ".xz": lzma.open}
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
+_PLAIN_SUFFIXES = (*TEXT_SUFFIXES, ".jsonl")
+SUFFIXES = (*_PLAIN_SUFFIXES, ".parquet", *(f"{plain}{packed}" for packed in PACKED for plain in _PLAIN_SUFFIXES))
 # Files that would be read as one long paragraph of something else.
-OTHER_SUFFIXES = (".csv", ".tsv", ".html", ".pdf", ".zst", ".bz2", ".xz", ".zip", ".tar", ".arrow")
+OTHER_SUFFIXES = (".csv", ".tsv", ".html", ".pdf", ".zst", ".bz2", ".zip", ".tar", ".arrow")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -31,8 +36,10 @@ def documents_of(file: Path, text_field: str, *, called: str | None = None) -> I
     """The documents in order; errors name the file as `called` and the line or record."""
     called = called or str(file)
     if file.suffix in OTHER_SUFFIXES:
-        raise Misuse(f"{called} is no text: make it a .txt, .jsonl or .parquet file (the first two also as .gz).")
-    suffix = Path(file.name.removesuffix(".gz")).suffix
+        raise Misuse(
+            f"{called} is no text: make it a .txt, .jsonl or .parquet file (the first two also as .gz or .xz)."
+        )
+    suffix = Path(file.stem if file.suffix in PACKED else file.name).suffix
     if suffix == ".parquet":
         return parquet_documents(file, text_field, called)
     if suffix == ".jsonl" or (suffix not in TEXT_SUFFIXES and _begins_with_brace(file, called)):
@@ -41,7 +48,7 @@ def documents_of(file: Path, text_field: str, *, called: str | None = None) -> I
 
 
 def _opened(file: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(file, "rb")) if file.suffix == ".gz" else open(file, "rb")
+    return cast(BinaryIO, PACKED[file.suffix](file, "rb")) if file.suffix in PACKED else open(file, "rb")
 
 
 def _begins_with_brace(file: Path, called: str) -> bool:
@@ -50,8 +57,8 @@ def _begins_with_brace(file: Path, called: str) -> bool:
             while start := raw.read(4096):
                 if text := start.removeprefix(_BYTE_ORDER_MARK).lstrip():
                     return text.startswith(b"{")
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _broken_gzip(called, error) from error
+        except _BROKEN as error:
+            raise _not_whole(file, called, error) from error
     return False
 
 
@@ -64,8 +71,8 @@ def _lines(file: Path, called: str) -> Iterator[str]:
                 f"{called}, line {_first_line_that_is_not_utf8(file)} is not UTF-8 text ({error.reason}). "
                 "Convert it first, for instance with `iconv -f LATIN1 -t UTF-8`."
             ) from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _broken_gzip(called, error) from error
+        except _BROKEN as error:
+            raise _not_whole(file, called, error) from error
 
 
 def _first_line_that_is_not_utf8(file: Path) -> int:
@@ -79,8 +86,9 @@ def _first_line_that_is_not_utf8(file: Path) -> int:
     raise AssertionError(f"every line of {file} is UTF-8")
 
 
-def _broken_gzip(called: str, error: Exception) -> Damaged:
-    return Damaged(f"{called} is not a whole gzip file ({error}). Fetch or pack it again.")
+def _not_whole(file: Path, called: str, error: Exception) -> Damaged:
+    packer = "xz" if file.suffix == ".xz" else "gzip"
+    return Damaged(f"{called} is not a whole {packer} file ({error}). Fetch or pack it again.")
 
 
 def _paragraphs(file: Path, called: str) -> Iterator[str]:

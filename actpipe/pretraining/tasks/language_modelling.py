@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from actpipe.pretraining.texts import Examples, Texts, Vocabulary
+
 from .task import Batch, Reads, Task
 
 
