@@ -40,12 +40,14 @@ format: .venv/ready-to-test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
 	touch $@
 
-# dictionary-learning without its dependencies: of those only nnsight is imported by what is measured, for a name.
+# dictionary-learning and sparsify without their dependencies: of those what is measured imports nnsight, for a name, and
+# three small ones that SAELens does not bring.
 peers: .peers/ready
 
 .peers/ready: Makefile
 	$(PYTHON) -m venv .peers
-	.peers/bin/pip install --quiet --disable-pip-version-check $(TORCH) 'sae-lens==6.54.*'
+	.peers/bin/pip install --quiet --disable-pip-version-check $(TORCH) 'sae-lens==6.54.*' \
+	  'natsort==8.4.*' 'schedulefree==1.4.*' 'simple-parsing==0.1.*'
 	.peers/bin/pip install --quiet --disable-pip-version-check --no-deps 'dictionary-learning==0.1.*' 'eai-sparsify==1.3.*'
 	touch $@
 
