@@ -220,6 +220,9 @@ def _source(name: str, progress: Progress = silent) -> str:
 
 def _load(name: str, load: Callable[[], Any]) -> Any:
     """Call `load`, turning transformers' many ways of saying no into one sentence."""
+    from actpipe.antehoc.hugging_face import register
+
+    register()
     try:
         return load()
     except torch.OutOfMemoryError as error:

@@ -73,7 +73,7 @@ def all_sites(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> d
     """Every name that holds one row for each token; modules by their path where TransformerLens has no names."""
     skeleton = Skeleton(config, tokenizer)
     try:
-        names = skeleton.bridge.places
+        names = skeleton.places
     except Missing:
         return {site.hook: site for site in _modules(f"{MODULE}*", skeleton)}
     return {name: site for name in names if (site := _site(name, skeleton)) is not None}
@@ -146,7 +146,7 @@ def _modules(pattern: str, skeleton: Skeleton) -> list[Site]:
 
 
 def _named(pattern: str, skeleton: Skeleton) -> list[Site]:
-    places = skeleton.bridge.places
+    places = skeleton.places
     if pattern in places:
         site = _site(pattern, skeleton)
         if site is None:
@@ -163,7 +163,7 @@ def _named(pattern: str, skeleton: Skeleton) -> list[Site]:
 
 
 def _site(name: str, skeleton: Skeleton) -> Site | None:
-    place = skeleton.bridge.places[name]
+    place = skeleton.places[name]
     if place is not None and place in skeleton.widths:
         return Site(name, *place, skeleton.widths[place])
     shape = skeleton.bridged_shapes.get(name)
@@ -173,7 +173,7 @@ def _site(name: str, skeleton: Skeleton) -> Site | None:
 
 
 def _refusal(name: str, skeleton: Skeleton) -> str:
-    if skeleton.bridge.is_switched_off(name):
+    if skeleton.is_switched_off(name):
         return f"The hook {name!r} is a copy that TransformerLens only makes on demand; hook what it is a copy of."
     return f"The hook {name!r} does not hold one row for each token, so it cannot be harvested."
 

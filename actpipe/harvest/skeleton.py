@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from actpipe.antehoc.hugging_face import own_places
 from actpipe.harvest.bridge import Bridge, Place
 from actpipe.harvest.model import auto_class, inputs_of, kind_of
 from actpipe.harvest.native import See, Side, intercept
@@ -36,7 +37,17 @@ class Skeleton:
         with _weightless():
             self._module = _build(config)
             self.paths = [path for path, _ in self._module.named_modules() if path]
+            self._own_places: dict[str, Place | None] = dict(own_places(self._module))
             self.widths = self._native_widths()
+
+    @cached_property
+    def places(self) -> dict[str, Place | None]:
+        """Every TransformerLens name and the side of a native module that is its tensor; None where only the bridge
+        has it. A model of ours says so itself, with a module at every name."""
+        return self._own_places or self.bridge.places
+
+    def is_switched_off(self, name: str) -> bool:
+        return not self._own_places and self.bridge.is_switched_off(name)
 
     @cached_property
     def bridge(self) -> Bridge:
@@ -48,6 +59,8 @@ class Skeleton:
     def bridged_shapes(self) -> dict[str, torch.Size]:
         """Of every name that only the bridge computes."""
         shapes: dict[str, torch.Size] = {}
+        if self._own_places:
+            return shapes
 
         def looking(name: str) -> See:
             def look(value: Tensor) -> None:

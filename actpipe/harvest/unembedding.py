@@ -41,7 +41,7 @@ def _readout(model_name: str, hook: str) -> Tensor | None:
     if model.kind != "decoder" or model.headless:
         return None
     try:
-        sites: tuple[Site, ...] = find_sites((hook, _NORM, _HEAD), model.config, model.tokenizer)
+        sites: tuple[Site, ...] = find_sites((_writer(hook), _NORM, _HEAD), model.config, model.tokenizer)
     except Misuse:
         return None
     if any(site.through == "bridge" for site in sites):
@@ -58,6 +58,11 @@ def _readout(model_name: str, hook: str) -> Tensor | None:
         # Logits of tokens that the vocabulary was padded with would move the mean.
         readout = readout[:, : len(model.tokenizer)]
         return readout - readout.mean(dim=1, keepdim=True)
+
+
+def _writer(hook: str) -> str:
+    """The linear map into the residual stream that reads this inner space, by its input."""
+    return re.sub(r"mlp\.hook_post$", "mlp.out.hook_in", re.sub(r"attn\.hook_z$", "attn.o.hook_in", hook))
 
 
 def _matrix(linear: nn.Module, width: int) -> Tensor:
