@@ -5,8 +5,9 @@ One architecture a file; this list is what is known, and loading it loads torch.
 
 from .architecture import Architecture, Network
 from .gpt import GPT
+from .t5 import T5
 from .units import Units
 
-ARCHITECTURES: dict[str, type[Architecture]] = {each.name: each for each in (GPT,)}
+ARCHITECTURES: dict[str, type[Architecture]] = {each.name: each for each in (GPT, T5)}
 
-__all__ = ["ARCHITECTURES", "GPT", "Architecture", "Network", "Units"]
+__all__ = ["ARCHITECTURES", "GPT", "T5", "Architecture", "Network", "Units"]
