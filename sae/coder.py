@@ -99,7 +99,7 @@ def gated(u: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
     elif isinstance(gate, BatchTopK):
         largest = u.flatten(-2).sort(dim=-1, descending=True).values
         last = (gate.k * u.shape[-2]).long().clamp(1, u.shape[-2] * u.shape[-1]) - 1
-        codes = torch.where(u >= largest.gather(-1, last[..., None])[..., None], positive, 0.0)
+        codes = torch.where(u < largest.gather(-1, last[..., None])[..., None], 0.0, positive)  # NaN shows
     else:
         codes = positive
     return codes, (codes > 0).detach().sum(-2, dtype=u.dtype)

@@ -221,12 +221,23 @@ def test_nothing_is_searched_when_no_feature_may_fire(monkeypatch: pytest.Monkey
         assert not gradient.any()
 
 
+@pytest.mark.parametrize("coder", [Dense(), Sparse()])
+@pytest.mark.parametrize("gate", [ReLU(), TopK(torch.tensor(2.0)), BatchTopK(torch.tensor(2.0))])
 @pytest.mark.parametrize("where", ["x", "W_enc", "b_enc"])
-def test_what_is_not_a_number_shows(where: str) -> None:
+def test_what_is_not_a_number_shows(where: str, gate: Gate, coder: Coder) -> None:
     given = {"x": torch.randn(5, 4), "W_enc": torch.randn(6, 4), "b_enc": torch.full((6,), -9.0)}
     given[where].view(-1)[0] = torch.nan
-    coded = Sparse()(given["x"], given["W_enc"], given["b_enc"], torch.randn(6, 4), ReLU())
+    coded = coder(given["x"], given["W_enc"], given["b_enc"], torch.randn(6, 4), gate)
     assert bool(coded.sums.isnan().any())
+
+
+def test_the_screen_allows_for_rows_whose_squares_vanish() -> None:
+    """Lengths of rows are summed in float32, where the square of 1e-30 is 0."""
+    chance = torch.Generator().manual_seed(0)
+    x, W = torch.randn(2000, 16, generator=chance) * 1e-30, torch.randn(19, 16, generator=chance)
+    screen = Screen(x, W, torch.zeros(19), torch.tensor(torch.finfo(torch.float32).tiny))
+    screen.multiply(0, 2000)
+    assert bool(screen.reaching()[x.double() @ W.double().mT > 1e-35].all())
 
 
 def test_dots_need_no_mkl(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ and gets an upper bound of each u: what the bound lets through is computed again
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from .gather import row_dots
 # Largest relative error of rounding to bfloat16 and to float32; their significands have 8 and 24 bits.
 UNIT_BFLOAT16 = 2.0**-9
 UNIT_FLOAT32 = 2.0**-24
+# Squares of numbers below this are lost in float32, so that is what each can be missing from a norm.
+LEAST_SQUARED = 2.0**-63
 # Chunk maxima for each of the k largest of a row; with k of m chunks marked, m ln(m / (m − k)) entries are expected at
 # the least of the marks: 1.15 k.
 CHUNKS_PER_K = 4
@@ -143,7 +146,8 @@ class _Lengths(NamedTuple):
 
 def _narrowed(rows: Tensor) -> tuple[Tensor, _Lengths]:
     narrow = rows.to(torch.bfloat16)
-    return narrow, _Lengths(rows.norm(dim=1), (rows - narrow).norm(dim=1))
+    lost = LEAST_SQUARED * math.sqrt(rows.shape[1])
+    return narrow, _Lengths(rows.norm(dim=1) + lost, (rows - narrow).norm(dim=1) + lost)
 
 
 def _up(bound: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def selected(u: Tensor, gate: Gate) -> Tensor:
     if isinstance(gate, BatchTopK):
         wanted = wanted_of_batch(gate.k, u.numel(), len(u))
         last = u.view(-1).kthvalue(u.numel() - wanted + 1).values
-        return torch.where(u >= last, u.relu(), 0.0)
+        return torch.where(u < last, 0.0, u.relu())  # NaN shows
     return u if isinstance(gate, JumpReLU) else u.relu_()
 
 
@@ -134,7 +134,7 @@ def largest(u: Tensor, k: int) -> Tensor:
     if k <= 0:
         return torch.zeros_like(u, dtype=torch.bool)
     last = u.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
-    above = u > last
+    above = ~(u <= last)  # NaN is the largest of all: it is to show, not to silence its row
     tied = u == last
     left = k - above.sum(1, keepdim=True)
     return above | (tied & (tied.cumsum(1) <= left))
