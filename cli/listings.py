@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 def models() -> dict[str, str]:
+    from actpipe import shipped
+
     return {
         "smollm2": "the embedded model, SmolLM2-135M-Instruct",
+        **{name: shipped.about(shipped.card(name)) for name in shipped.names()},
         "FOLDER": "a model and tokenizer written by save_pretrained",
         "OWNER/NAME": "a model of the Hugging Face hub: decoder-only, encoder-only (BERT) or encoder-decoder (T5)",
+        "…@init=SEED": "any of these with first weights, drawn from SEED (0 if @init stands alone)",
     }
 
 

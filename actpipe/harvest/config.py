@@ -16,7 +16,10 @@ ModelDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestConfig:
-    model: Annotated[str, "smollm2, a folder written by save_pretrained, or a Hugging Face name."] = "smollm2"
+    model: Annotated[
+        str,
+        "smollm2, actpipe:NAME, a folder of save_pretrained, or a Hugging Face name; with @init behind it: untrained.",
+    ] = "smollm2"
     dataset: Annotated[
         str,
         "reviews, a file (.txt, .jsonl, .parquet), a folder of them, - for standard input, or a Hugging Face dataset.",

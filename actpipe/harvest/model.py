@@ -1,10 +1,11 @@
-"""name → language model: the embedded one, a local folder, or a Hugging Face name."""
+"""name → language model: the embedded one, a shipped one, a local folder, or a Hugging Face name."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,11 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from actpipe.errors import Failure, Missing, Misuse
-from actpipe.harvest import embedded
+from actpipe.harvest import naming
 from actpipe.harvest.bridge import Bridge, twin
 from actpipe.harvest.config import ModelDtype
 from actpipe.harvest.quiet import quiet_transformers
-from actpipe.hub import use_cache_if_unreachable
 from actpipe.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -84,16 +84,19 @@ class LanguageModel:
 def load_model(
     name: str, *, dtype: ModelDtype = "auto", device: str | None = None, progress: Progress = silent
 ) -> LanguageModel:
-    """Load weights and tokenizer. `auto` is bfloat16 where the processor computes with it, float32 elsewhere."""
+    """Load weights and tokenizer. `auto` is bfloat16 where the processor computes with it, float32 elsewhere.
+
+    A name that ends in @init or @init=SEED is the model with its first weights (actpipe/harvest/naming.py).
+    """
     place = resolve_device(device)
     wanted = _dtype(dtype, place)
-    folder = _source(name, progress)
+    folder = naming.source(name, progress)
     build = auto_class(load_config(name))
     with quiet_transformers():
         module, report = _load(name, lambda: build.from_pretrained(folder, dtype=wanted, output_loading_info=True))
     headless = _without_head(name, module, set(report["missing_keys"]))
     module.eval().requires_grad_(False).to(place)
-    return LanguageModel(
+    model = LanguageModel(
         name=name,
         module=module,
         tokenizer=load_tokenizer(name),
@@ -102,6 +105,22 @@ def load_model(
         device=place,
         headless=headless,
     )
+    seed = naming.Named.of(name).seed
+    return model if seed is None else untrained(model, seed=seed)
+
+
+def untrained(model: LanguageModel, *, seed: int) -> LanguageModel:
+    """The same configuration with weights as its initialisation draws them, from `seed` alone: the control of every
+    comparison with a trained model."""
+    config = copy.deepcopy(model.config)
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
+        torch.manual_seed(seed)
+        if hasattr(config, "built"):  # a model of ours draws from a generator of its own
+            module: Any = type(model.module)(config, config.built().build(seed=seed))
+        else:
+            module = auto_class(config).from_config(config, dtype=torch.float32)
+    module.eval().requires_grad_(False).to(dtype=model.dtype, device=model.device)
+    return replace(model, module=module, config=module.config, headless=False)
 
 
 def kind_of(config: PretrainedConfig) -> Kind:
@@ -168,7 +187,7 @@ def _never_empty(attention: Tensor) -> Tensor:
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
-    folder = _source(name)
+    folder = naming.tokenizer_source(name)
     with quiet_transformers():
         tokenizer: PreTrainedTokenizerFast = _load(name, lambda: AutoTokenizer.from_pretrained(folder))
     if not tokenizer.is_fast:
@@ -182,14 +201,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 def load_config(name: str, progress: Progress = silent) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    folder = _source(name, progress)
+    folder = naming.source(name, progress)
     config: PretrainedConfig = _load(name, lambda: AutoConfig.from_pretrained(folder))
     return config
-
-
-def recorded_name(name: str) -> str:
-    """A name by which the model is found from any folder."""
-    return str(Path(name).resolve()) if name != embedded.NAME and Path(name).is_dir() else name
 
 
 def resolve_device(name: str | None) -> torch.device:
@@ -202,20 +216,6 @@ def resolve_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise Misuse(f"The device {name!r} is not there; give cpu, or a GPU that torch sees, such as cuda:0.") from None
     return device
-
-
-def _source(name: str, progress: Progress = silent) -> str:
-    """What transformers should open for this name."""
-    if name == embedded.NAME:
-        return str(embedded.converted_folder(progress))
-    folder = Path(name)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise Missing(f"The folder {name} holds no config.json, so it is not a saved transformers model.")
-    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise Missing(f"There is no folder {name}. Give an existing one, a Hugging Face name, or smollm2.")
-    if not folder.is_dir():
-        use_cache_if_unreachable()
-    return name
 
 
 def _load(name: str, load: Callable[[], Any]) -> Any:
@@ -231,7 +231,8 @@ def _load(name: str, load: Callable[[], Any]) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise Missing(
             f"The model {name!r} could not be loaded: {reason} "
-            "Give smollm2, a folder written by save_pretrained, or the name of a language model on Hugging Face."
+            "Give smollm2, actpipe:NAME, a folder written by save_pretrained, or the name of a language model on "
+            "Hugging Face."
         ) from error
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from actpipe.corpora import Corpus
 from actpipe.corpora.packing import PackingPolicy
 from actpipe.harvest.config import HarvestConfig
-from actpipe.harvest.model import LanguageModel, recorded_name
+from actpipe.harvest.model import LanguageModel
+from actpipe.harvest.naming import recorded_name
 from actpipe.harvest.sites import Site
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from actpipe import shipped
 from actpipe.harvest import embedded
+from actpipe.harvest.naming import Named
 
 
 def token_names(model: str) -> Callable[[int], str] | None:
@@ -25,7 +27,10 @@ def token_names(model: str) -> Callable[[int], str] | None:
 
 
 def _tokenizer_file(model: str) -> Path | None:
-    if model == embedded.NAME:
+    model = Named.of(model).trained
+    if shipped.is_named(model):
+        path = shipped.tokenizer_folder(model) / "tokenizer.json"
+    elif model == embedded.NAME:
         path = embedded.cache_folder() / f"{embedded.NAME}-{embedded.CONVERSION}" / "tokenizer.json"
     elif Path(model).is_dir():
         path = Path(model) / "tokenizer.json"

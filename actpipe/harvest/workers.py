@@ -29,7 +29,8 @@ from actpipe import __version__
 from actpipe.errors import ActpipeError, Failure, Mismatch, Missing
 from actpipe.harvest.activations import Activations, activations
 from actpipe.harvest.fill import buffers, slab_rows
-from actpipe.harvest.model import LanguageModel, load_model, recorded_name
+from actpipe.harvest.model import LanguageModel, load_model
+from actpipe.harvest.naming import recorded_name
 from actpipe.harvest.provenance import numeric_versions
 from actpipe.harvest.sites import Site
 from actpipe.places import Place

@@ -1,0 +1,101 @@
+"""What a model is called, and that `@init` is the same model before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from actpipe import shipped
+from actpipe.antehoc import GPT
+from actpipe.antehoc.hugging_face import save
+from actpipe.errors import Missing
+from actpipe.harvest.config import HarvestConfig
+from actpipe.harvest.model import load_model
+from actpipe.harvest.naming import Named, recorded_name
+from actpipe.harvest.stage import harvest
+from actpipe.store import Store
+
+TINY = GPT(vocabulary=40, context=16, d_model=8, n_layers=2, n_heads=2, d_mlp=12)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of seed 1, as training would have left them."""
+    folder = tmp_path_factory.mktemp("model")
+    words = {f"w{i}": i for i in range(39)} | {"<|endoftext|>": 39}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]
+    save(TINY.build(seed=1), TINY, fast, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "seed"),
+    [
+        ("smollm2", "smollm2", None),
+        ("smollm2@init", "smollm2", 0),
+        ("a/b@init=12", "a/b", 12),
+        ("odd@initial", "odd@initial", None),
+        ("actpipe:crate@init=3", "actpipe:crate", 3),
+    ],
+)
+def test_a_name_is_taken_apart(name: str, trained: str, seed: int | None) -> None:
+    assert Named.of(name) == Named(trained, seed)
+
+
+def test_init_is_the_same_architecture_with_the_first_weights_of_its_seed(saved: Path) -> None:
+    trained = load_model(str(saved), dtype="float32").module.network
+    first = load_model(f"{saved}@init=3", dtype="float32").module.network
+    expected = TINY.build(seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), expected.parameters(), strict=True))
+    assert not torch.equal(first.blocks[0].mlp.into.weight, trained.blocks[0].mlp.into.weight)
+
+
+def test_a_model_of_transformers_has_a_twin_too_and_no_seed_of_the_caller_is_used(
+    saved_models: dict[str, Path],
+) -> None:
+    def weights(name: str) -> torch.Tensor:
+        return torch.cat([weight.flatten() for weight in load_model(name, dtype="float32").module.parameters()])
+
+    torch.manual_seed(5)
+    one = weights(f"{saved_models['gpt2']}@init=2")
+    state = torch.random.get_rng_state()
+    again = weights(f"{saved_models['gpt2']}@init=2")
+    assert torch.equal(one, again)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert not torch.equal(one, weights(f"{saved_models['gpt2']}@init=3"))
+    assert not torch.equal(one, weights(str(saved_models["gpt2"])))
+
+
+def test_a_harvest_of_the_untrained_twin_is_a_store_of_its_own(saved: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(f"w{i % 39}" for i in range(400)))
+    prints = []
+    for name in (str(saved), f"{saved}@init=1", f"{saved}@init=2"):
+        out = tmp_path / f"{len(prints)}.zarr"
+        harvest(
+            HarvestConfig(
+                model=name, dataset=str(text), tokens=200, context=16, out=out, hook=("blocks.1.mlp.hook_post",)
+            )
+        )
+        store = Store.open(out)
+        assert store.config["model"]["name"] == recorded_name(name)
+        prints.append(store.config["model"]["fingerprint"])
+    assert prints[0] == prints[1]  # it was saved with the weights of seed 1
+    assert prints[2] != prints[0]
+
+
+def test_an_unknown_shipped_model_is_one_sentence() -> None:
+    with pytest.raises(Missing, match=r"no shipped model 'actpipe:nothing'.*actpipe info --models"):
+        load_model("actpipe:nothing")
+
+
+def test_every_shipped_model_has_its_files() -> None:
+    for name in shipped.names():
+        assert (shipped.folder(name) / "model.safetensors").is_file()
+        assert (shipped.tokenizer_folder(name) / "tokenizer.json").is_file()
