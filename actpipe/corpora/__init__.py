@@ -6,6 +6,7 @@ from pathlib import Path
 
 from actpipe.corpora import standard_input
 from actpipe.corpora.corpus import Corpus
+from actpipe.corpora.factorlang import FactorLang
 from actpipe.corpora.files import Files
 from actpipe.corpora.formats import SUFFIXES
 from actpipe.corpora.hub import HubDataset, is_cloned_repository
@@ -14,7 +15,7 @@ from actpipe.corpora.saved import SavedDataset, is_saved_dataset
 from actpipe.corpora.standard_input import StandardInput
 from actpipe.errors import Missing, Misuse
 
-__all__ = ["Corpus", "Files", "HubDataset", "Reviews", "SavedDataset", "StandardInput", "open_corpus"]
+__all__ = ["Corpus", "FactorLang", "Files", "HubDataset", "Reviews", "SavedDataset", "StandardInput", "open_corpus"]
 
 
 def open_corpus(
@@ -26,9 +27,13 @@ def open_corpus(
     configuration: str | None = None,
     streaming: bool = True,
 ) -> Corpus:
-    """`reviews`, `-` (standard input), a local file or folder, else a Hugging Face dataset (`name:configuration`)."""
+    """`reviews`, `-` (standard input), `actpipe:factorlang`, a file or folder, else a Hugging Face dataset.
+
+    A configuration of that may stand behind a colon (`name:configuration`).
+    """
     path = Path(name)
-    if name not in ("reviews", standard_input.NAME) and (not path.exists() or is_cloned_repository(path)):
+    is_ours = name in ("reviews", standard_input.NAME) or name.startswith("actpipe:")
+    if not is_ours and (not path.exists() or is_cloned_repository(path)):
         repository, configuration = _repository(name, configuration)
         if path.exists() and revision is not None:
             raise Misuse(f"{name} is a folder here, so it has no revision {revision!r}; leave that out.")
@@ -45,6 +50,8 @@ def open_corpus(
             raise Misuse(f"{name} is no Hugging Face dataset, so it has no {option} {value!r}; leave that out.")
     if name == "reviews":
         return Reviews()
+    if name.startswith("actpipe:"):
+        return FactorLang.named(name, split)
     if name == standard_input.NAME:
         return StandardInput(text_field=text_field)
     if is_saved_dataset(path):
