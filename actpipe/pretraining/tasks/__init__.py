@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from actpipe.errors import Missing
 
+from .classification import Classification
 from .language_modelling import LanguageModelling
+from .span_corruption import SpanCorruption
 from .task import IGNORED, PAD, Batch, Task
+from .translation import Translation
 
-__all__ = ["IGNORED", "PAD", "TASKS", "Batch", "LanguageModelling", "Task", "get_task"]
+__all__ = [
+    "IGNORED",
+    "PAD",
+    "TASKS",
+    "Batch",
+    "Classification",
+    "LanguageModelling",
+    "SpanCorruption",
+    "Task",
+    "Translation",
+    "get_task",
+]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (LanguageModelling,)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (LanguageModelling, SpanCorruption, Translation, Classification)
+}
 
 
 def get_task(name: str) -> type[Task]:
