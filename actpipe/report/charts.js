@@ -17,6 +17,7 @@ function theme() {
   };
   return {
     background: "transparent", font, view: { stroke: null }, axis, axisX: { grid: false, domain: true }, axisY: { ticks: false },
+    range: { category: [accent, mark, colour("random"), colour("shuffled"), ink] },
     style: {
       trained: { color: accent, fill: accent, fillOpacity: 0.5, binSpacing: 1 },
       random_directions: { color: colour("random"), stroke: colour("random"), strokeWidth: 2 },
@@ -26,6 +27,13 @@ function theme() {
       "member-label": { color: ink, fill: ink, fontSize: 11, align: "left", dx: 9, dy: -8 },
       feature: { color: accent, fill: accent, cursor: "pointer", stroke: null },
       activation: { color: mark, fill: mark, fillOpacity: 0.75, binSpacing: 1 },
+      "trained-line": { color: accent, stroke: accent, strokeWidth: 2, fill: null },
+      "trained-point": { color: accent, fill: accent, size: 36 },
+      "trained-band": { color: accent, fill: accent, fillOpacity: 0.2, stroke: null },
+      "trained-cell": { color: accent, fill: accent, stroke: null },
+      "untrained-line": { color: colour("random"), stroke: colour("random"), strokeWidth: 2, strokeDash: [5, 3], fill: null },
+      "untrained-band": { color: colour("random"), fill: colour("random"), fillOpacity: 0.2, stroke: null },
+      "untrained-cell": { color: colour("random"), fill: colour("random"), stroke: null },
       peak: { color: ink, stroke: ink, strokeOpacity: 0.6, orient: "vertical", size: 7, thickness: 1 },
     },
   };

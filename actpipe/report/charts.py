@@ -62,7 +62,7 @@ def sweep(score: str, title: str) -> dict[str, Any]:
     label = base.mark_text(style="member-label").encode(
         x=x, y=y, text="tag:N", opacity=alt.condition(is_chosen, alt.value(1), alt.value(0.75))
     )
-    return _finished(alt.layer(line, point, label).add_params(chosen))
+    return finished(alt.layer(line, point, label).add_params(chosen))
 
 
 def distribution(title: str, *, log: bool = False) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def distribution(title: str, *, log: bool = False) -> dict[str, Any]:
         line = base.transform_filter(f"datum.group === '{control}'")
         line = line.mark_line(style=control, interpolate="step-after", strokeDash=dash)
         layers.append(line.encode(x=alt.X("low:Q", scale=scale), y=y))
-    return _finished(alt.layer(*layers))
+    return finished(alt.layer(*layers))
 
 
 def feature_map() -> dict[str, Any]:
@@ -113,7 +113,7 @@ def feature_map() -> dict[str, Any]:
         )
         .add_params(brush, alt.param(name="chosen", value=-1))
     )
-    return _finished(chart)
+    return finished(chart)
 
 
 def activations() -> dict[str, Any]:
@@ -140,10 +140,11 @@ def activations() -> dict[str, Any]:
         )
     )
     ticks = alt.Chart(alt.NamedData(name="peaks")).mark_tick(style="peak").encode(x="value:Q", y=alt.value(3))
-    return _finished(alt.layer(bars, ticks), height=120)
+    return finished(alt.layer(bars, ticks), height=120)
 
 
-def _finished(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int = HEIGHT) -> dict[str, Any]:
+def finished(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int = HEIGHT) -> dict[str, Any]:
+    """The specification as the page takes it: as wide as its figure, without a theme of its own."""
     sized = chart.properties(
         width="container", height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
     )

@@ -1,46 +1,11 @@
-// The page: loading, the chosen dictionary, the open feature, addresses (#member/feature), keys, theme.
+// The page: the chosen dictionary, the open feature, addresses (#member/feature), keys.
 "use strict";
 
-const arrived = new Map(); // key → value handed over by a data script
-const loading = new Map(); // key → promise
-const $ = (id) => document.getElementById(id);
 let report; // data/report.js
 let dictionary = null; // the chosen one, with its table
 let table; // Tabulator
 let open = null; // number of the open feature
 let opener = null; // what had the focus before the panel
-
-/** Called by every file under data/. */
-function receive(key, value) {
-  arrived.set(key, value);
-}
-
-/** Data by script, since a page opened from a file may not fetch. */
-function load(key) {
-  if (!loading.has(key)) {
-    loading.set(key, new Promise((resolve, reject) => {
-      const script = make("script", { src: `data/${key}.js` });
-      script.onload = () => (arrived.has(key) ? resolve(arrived.get(key)) : reject(new Error(key)));
-      script.onerror = () => { loading.delete(key); reject(new Error(key)); };
-      document.head.append(script);
-    }));
-  }
-  return loading.get(key);
-}
-
-/** Read or write a preference; a browser may forbid both for files. */
-function remember(name, value) {
-  try {
-    if (value === undefined) return localStorage.getItem(`actpipe.${name}`);
-    localStorage.setItem(`actpipe.${name}`, value);
-  } catch { /* not remembered */ }
-  return null;
-}
-
-function complain(error) {
-  $("notice").textContent = `data/${error.message}.js could not be read. Keep index.html, data and assets together, or run actpipe analyze again.`;
-  $("notice").hidden = false;
-}
 
 async function chooseMember(index) {
   const member = report.members[index];
@@ -197,10 +162,6 @@ function keys(event) {
   else if (event.key === "/") { event.preventDefault(); $("query").focus(); }
 }
 
-function setTheme(name) {
-  if (name) document.documentElement.dataset.theme = name;
-}
-
 async function redraw() {
   views.forEach((view) => view.finalize());
   views.clear();
@@ -220,17 +181,7 @@ async function start() {
   $("query").addEventListener("input", applyQuery);
   $("member").addEventListener("change", (event) => go(report.members[Number(event.target.value)].member));
   $("csv").addEventListener("click", () => table.download(writeCsv(table), `${dictionary.member}.csv`));
-  $("theme").addEventListener("click", () => {
-    const dark = getComputedStyle(document.documentElement).colorScheme.startsWith("dark");
-    setTheme(dark ? "light" : "dark");
-    remember("theme", dark ? "light" : "dark");
-    redraw();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  document.querySelectorAll("[data-section]").forEach((link) => link.addEventListener("click", (event) => {
-    event.preventDefault();
-    $(link.dataset.section).scrollIntoView();
-  }));
+  dress(redraw);
   document.addEventListener("keydown", keys);
   window.addEventListener("hashchange", route);
   if (location.hash.includes("/")) $("features").scrollIntoView({ behavior: "instant" });

@@ -6,20 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from actpipe.files import write_bytes
 
 from .charts import specifications
 from .distributions import TRAINED, edges, occupied, shares
 from .naming import Names, name_members
 from .payload import SHARD_UNITS, Vocabulary, member_table, number, panel, write_script
+from .shell import copy_assets, render
 from .tables import ReportTables, Row
 
 SOURCE = Path(__file__).parent
-LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "tabulator.min.js")
-SCRIPTS = ("tokens.js", "charts.js", "table.js", "panel.js", "page.js")
-STYLES = ("tabulator_simple.min.css", "page.css")
+SCRIPTS = ("tokens.js", "charts.js", "shell.js", "table.js", "panel.js", "page.js")
 DISTRIBUTED = ("density", "token_r2", "token_entropy")
 CONTROLS = ("random_directions", "shuffled_tokens")
 
@@ -42,7 +39,7 @@ def write_page(out: Path) -> Path:
         _write_member(tables, member, out / "data" / str(index), vocabulary)
     write_script(out / "data" / "vocabulary.js", "vocabulary", vocabulary.script())
     write_script(out / "data" / "report.js", "report", _report(tables, names))
-    _copy_assets(out / "assets")
+    copy_assets(out / "assets", [SOURCE / name for name in SCRIPTS])
     write_bytes(page, _shell(tables, names).encode())
     return page
 
@@ -110,39 +107,13 @@ def _report(tables: ReportTables, names: list[Names]) -> dict[str, Any]:
     }
 
 
-def _copy_assets(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for name in (*SCRIPTS, "page.css"):
-        shutil.copyfile(SOURCE / name, folder / name)
-    for path in sorted((SOURCE / "vendored").iterdir()):
-        shutil.copyfile(path, folder / path.name)
-
-
 def _shell(tables: ReportTables, names: list[Names]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SOURCE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _whole
-    environment.filters["fixed"] = _fixed
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.1%}"
     members = [{**row, "label": name.label} for row, name in zip(tables.members, names, strict=True)]
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        scripts=SCRIPTS,
         summary=tables.summary,
         members=members,
         has_delta_ce=any(row["delta_ce"] is not None for row in members),
         has_loss_recovered=any(row["loss_recovered"] is not None for row in members),
-        scripts=(*LIBRARIES, *SCRIPTS),
-        styles=STYLES,
     )
-
-
-def _whole(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-def _fixed(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
