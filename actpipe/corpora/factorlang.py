@@ -31,7 +31,7 @@ class FactorLang(Corpus):
     seed: int = 0
     start: int = 0  # number of the first document
     n_documents: int = 100_000  # 25 million words
-    words: int = 254  # of a document; with the first token and the separator of a sequence, 256
+    words: int = 255  # of a document; with the end-of-text token 256
 
     def __post_init__(self) -> None:
         for option, value, least in (

@@ -28,7 +28,7 @@ DEEPEST = 4  # brackets in each other
 N_STYLES = 4
 
 # Rates of the four styles (plain, ornate, bracketing, talkative), beside weights of 1 or so. Chosen so that documents
-# of 254 words state most of their facts (6 of 8 on average); not tuned to anything else.
+# of 255 words state most of their facts (6 of 8 on average); not tuned to anything else.
 OPENER = np.array([0.03, 0.12, 0.15, 0.50])
 QUERY = np.array([0.20, 0.12, 0.15, 0.30])
 ADJECTIVE = np.array([0.10, 0.50, 0.25, 0.20])

@@ -34,7 +34,7 @@ _OWN = 0.65  # share of a speaker's own opener, a style's own determiner and own
 class Language:
     """The defaults are FactorLang; smaller sizes are languages on which everything can be enumerated."""
 
-    words: int = 254  # in every document; with a token before and one behind, 256
+    words: int = 255  # in every document; with the end-of-text token 256
     languages: int = 3
     styles: int = 4
     speakers: int = 8

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    """2,048 tokens: <unk>, <bos>, <eos>, <pad> and the words. Saved with a model, as any tokenizer is."""
+    """2,048 tokens: <|endoftext|>, which opens and closes texts, <unk>, <pad>, <mask> and the words."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -23,7 +23,8 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         unk_token="<unk>",
-        bos_token="<bos>",
-        eos_token="<eos>",
+        bos_token="<|endoftext|>",
+        eos_token="<|endoftext|>",
         pad_token="<pad>",
+        mask_token="<mask>",
     )

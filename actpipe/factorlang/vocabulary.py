@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import words as lexicon
 
-SPECIAL_TOKENS = ("<unk>", "<bos>", "<eos>", "<pad>")
+SPECIAL_TOKENS = ("<|endoftext|>", "<unk>", "<pad>", "<mask>")
 SIZE = 2048
 
 

@@ -187,6 +187,10 @@ def _never_empty(attention: Tensor) -> Tensor:
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
+    if name == "actpipe:factorlang":  # one token a word; made, not opened
+        from actpipe.factorlang import word_tokenizer
+
+        return word_tokenizer()
     folder = naming.tokenizer_source(name)
     with quiet_transformers():
         tokenizer: PreTrainedTokenizerFast = _load(name, lambda: AutoTokenizer.from_pretrained(folder))
