@@ -8,6 +8,7 @@ Training sees centred and scaled rows; here center and scale are folded into the
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,10 +174,14 @@ def _dictionary(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]
     if not real.is_floating_point:
         raise ValueError(f"in {folder / TENSORS_FILE} the numbers are {real}, which holds no parameters")
     check_dtypes(folder / TENSORS_FILE, tensors, dict.fromkeys(shapes, real))
-    # Not `Architecture.check`: some of its limits are of training alone.
     for name in architecture.swept:
-        if not isinstance(config["hyper"][name], int | float):
-            raise ValueError(f"{folder} has {config['hyper'][name]!r} for {name}, which is no number")
+        value = config["hyper"][name]
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise ValueError(f"{folder} has {value!r} for {name}, which is no number")
+    try:
+        architecture.check_use(size, config["hyper"])  # not `check`: some of its limits are of training alone
+    except ValueError as error:
+        raise ValueError(f"{folder} cannot be used: {error}") from None
     scaling = _scaling("scaling", config, tensors)
     target = _scaling("target", config, tensors) if "target" in config else None
     return Dictionary(architecture=architecture, params=tensors, scaling=scaling, target=target, config=config)

@@ -32,7 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
-    stored = {name: t.detach().contiguous() for name, t in tensors.items()}
+    stored = _apart({name: t.detach().contiguous() for name, t in tensors.items()})
     # One key, because the order of several is not defined and the same state should give the same bytes.
     header = None if metadata is None else {METADATA_KEY: json.dumps(metadata, allow_nan=False)}
     write_atomically(path, lambda temporary: save_file(stored, temporary, metadata=header))
@@ -85,6 +85,17 @@ def check_format(path: Path, header: Any, format: str, version: int) -> None:
         raise ValueError(f"{path} is not an {format}")
     if header.get("version") != version:
         raise ValueError(f"{path} is {format} version {header.get('version')}; this actpipe reads version {version}")
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """safetensors refuses tensors that share memory, as the scalings of a hook that is read and predicted do."""
+    seen: set[int] = set()
+    for name, t in tensors.items():
+        memory = t.untyped_storage().data_ptr()
+        if memory in seen:
+            tensors[name] = t.clone()
+        seen.add(memory)
+    return tensors
 
 
 def _flush(path: Path) -> None:

@@ -1,6 +1,8 @@
 """A dictionary speaks model units, keeps its record, and survives its folder."""
 
+import dataclasses
 import json
+import math
 import pathlib
 import re
 
@@ -247,4 +249,28 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, damage, sentence):
     trained()[2].save(tmp_path)
     damage(tmp_path)
     with pytest.raises(ValueError, match=sentence):
+        sae.load(tmp_path)
+
+
+@pytest.mark.parametrize("k", [0, 11, 2.5, -3, math.nan])
+@pytest.mark.parametrize("name", ["topk", "transcoder", "skip_transcoder", "pca", "imported"])
+def test_a_k_that_cannot_be_is_said_when_the_dictionary_is_loaded(tmp_path, name, k):
+    cls = sae.get_architecture(name)
+    fixed = {"gate": "topk"} if "gate" in {f.name for f in dataclasses.fields(cls)} else {}
+    architecture = cls(**fixed, **({"k": 3} if name == "imported" else {}))
+    n = D if name == "pca" else WIDTH
+    shapes = architecture.shapes(sae.Size(D, n, D))
+    params = {name: torch.nn.functional.normalize(torch.ones(shape), dim=-1) for name, shape in shapes.items()}
+    identity = sae.Scaling.identity(D)
+    target = identity if architecture.reads == "pair" else None
+    hyper = architecture.hyper({"k": 3.0} if name != "imported" else {})
+    sae.Dictionary.trained(architecture, params, hyper=hyper, scaling=identity, target=target, config={}).save(tmp_path)
+    sae.load(tmp_path).encode(torch.zeros(2, D))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["fixed" if name == "imported" else "hyper"]["k"] = k
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if name == "pca" and k == 0:  # keeps all
+        sae.load(tmp_path).encode(torch.zeros(2, D))
+        return
+    with pytest.raises(ValueError, match=r"cannot be used: k must be|has nan for k"):
         sae.load(tmp_path)

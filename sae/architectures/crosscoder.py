@@ -42,8 +42,7 @@ class Crosscoder(Affine):
         if any(width < 1 for width in self.blocks):
             raise ValueError(f"the blocks of a crosscoder must have a width of at least 1, not {list(self.blocks)}")
 
-    def check(self, size: Size, hyper: Mapping[str, float]) -> None:
-        super().check(size, hyper)
+    def check_use(self, size: Size, hyper: Mapping[str, float]) -> None:
         if self.blocks and sum(self.blocks) != size.d:
             raise ValueError(
                 f"the blocks {list(self.blocks)} of a crosscoder add up to {sum(self.blocks)}, "

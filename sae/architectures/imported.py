@@ -50,9 +50,9 @@ class Encoder(Architecture):
             **({"W_skip": (size.out, size.d)} if self.skip else {}),
         }
 
-    def check(self, size: Size, hyper: Mapping[str, float]) -> None:
-        if self.gate == "topk" and not 1 <= self.k <= size.n:
-            raise ValueError(f"k must be from 1 to the {size.n} features there are, not {self.k}")
+    def check_use(self, size: Size, hyper: Mapping[str, float]) -> None:
+        if self.gate == "topk" and not (isinstance(self.k, int) and 1 <= self.k <= size.n):
+            raise ValueError(f"k must be a whole number from 1 to the {size.n} features there are, not {self.k}")
 
     def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
         z, _, spread = normalised(x, self.normalise)

@@ -39,8 +39,8 @@ class SkipTranscoder(Trained):
     def __post_init__(self) -> None:
         self._transcoder()
 
-    def check(self, size: Size, hyper: Mapping[str, float]) -> None:
-        self._transcoder().check(size, hyper)
+    def check_use(self, size: Size, hyper: Mapping[str, float]) -> None:
+        self._transcoder().check_use(size, hyper)
 
     def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
         return {**self._transcoder().shapes(size), "W_skip": (size.out, size.d)}

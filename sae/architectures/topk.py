@@ -35,8 +35,7 @@ class TopK(Affine):
     def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
         return affine_shapes(size)
 
-    def check(self, size: Size, hyper: Mapping[str, float]) -> None:
-        super().check(size, hyper)
+    def check_use(self, size: Size, hyper: Mapping[str, float]) -> None:
         if not (1 <= hyper["k"] <= size.n and hyper["k"] == int(hyper["k"])):
             raise ValueError(f"k must be a whole number from 1 to the {size.n} features there are, not {hyper['k']:g}")
 

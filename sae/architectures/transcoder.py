@@ -49,8 +49,7 @@ class Transcoder(Trained):
         if self.gate not in ("relu", "topk"):
             raise ValueError(f"the gate of a transcoder is relu or topk, not {self.gate!r}")
 
-    def check(self, size: Size, hyper: Mapping[str, float]) -> None:
-        super().check(size, hyper)
+    def check_use(self, size: Size, hyper: Mapping[str, float]) -> None:
         if self.gate == "topk" and not (1 <= hyper["k"] <= size.n and hyper["k"] == int(hyper["k"])):
             raise ValueError(f"k must be a whole number from 1 to the {size.n} features there are, not {hyper['k']:g}")
 

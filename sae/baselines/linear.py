@@ -33,11 +33,13 @@ class Linear(Fitted):
 
     def check(self, size: Size, hyper: Mapping[str, float]) -> None:
         super().check(size, hyper)
-        if hyper["k"] != int(hyper["k"]) or hyper["k"] > size.n:
+        self.check_width(size)
+
+    def check_use(self, size: Size, hyper: Mapping[str, float]) -> None:
+        if hyper["k"] != int(hyper["k"]) or not 0 <= hyper["k"] <= size.n:
             raise ValueError(
                 f"k must be a whole number up to the {size.n} features there are, or 0 for all, not {hyper['k']:g}"
             )
-        self.check_width(size)
 
     @abstractmethod
     def check_width(self, size: Size) -> None:
