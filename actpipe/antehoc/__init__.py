@@ -6,10 +6,24 @@ One architecture a file; this list is what is known, and loading it loads torch.
 from .architecture import Architecture, Network
 from .crate import CRATE, CRATEAlpha
 from .gpt import GPT
+from .self_ablating import SelfAblating
 from .t5 import T5
 from .topk_gpt import TopkGPT
 from .units import Units
 
-ARCHITECTURES: dict[str, type[Architecture]] = {each.name: each for each in (GPT, CRATE, CRATEAlpha, TopkGPT, T5)}
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    each.name: each for each in (GPT, CRATE, CRATEAlpha, TopkGPT, SelfAblating, T5)
+}
 
-__all__ = ["ARCHITECTURES", "CRATE", "GPT", "T5", "Architecture", "CRATEAlpha", "Network", "TopkGPT", "Units"]
+__all__ = [
+    "ARCHITECTURES",
+    "CRATE",
+    "GPT",
+    "T5",
+    "Architecture",
+    "CRATEAlpha",
+    "Network",
+    "SelfAblating",
+    "TopkGPT",
+    "Units",
+]

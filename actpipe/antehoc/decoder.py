@@ -33,10 +33,13 @@ class SelfAttention(nn.Module):
         return answer
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, hook_z: Hook) -> Tensor:
-    """[B, T, heads · width] from [B, T, heads, width]; `hook_z` sees what the heads read, before they are mixed."""
+def attend(q: Tensor, k: Tensor, v: Tensor, hook_z: Hook, *, scale: float | None = None) -> Tensor:
+    """[B, T, heads · width] from [B, T, heads, width]; `hook_z` sees what the heads read, before they are mixed.
+
+    `scale` multiplies q·k; None stands for 1/√width.
+    """
     q, k, v = (each.transpose(1, 2) for each in (q, k, v))
-    read: Tensor = hook_z(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2))
+    read: Tensor = hook_z(F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(1, 2))
     return rearrange(read, "b t h c -> b t (h c)")
 
 
