@@ -20,6 +20,7 @@ COMMANDS = {
     "harvest": ("harvest", "Run a model over a text and store its activations."),
     "train-sae": ("train_sae", "Train a grid of sparse autoencoders on a store."),
     "analyze": ("analyze", "Score the features of a run and write the report."),
+    "train-lm": ("train_lm", "Train a language model that is sparse by training, or its dense twin."),
     "convert": ("convert", "Bring a dictionary from or to another library's format."),
     "info": ("info", "Describe a store, a run, a dictionary or a model."),
     "verify": ("verify", "Check every byte of a store against its checksums."),

@@ -17,7 +17,7 @@ from actpipe.quantities import parse_bytes, parse_count
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 # Fields that count tokens take 500k and 1e6; other whole numbers are written out.
-COUNTS = frozenset({"tokens", "resample_every"})
+COUNTS = frozenset({"tokens", "resample_every", "validation_tokens"})
 SIZES = frozenset({"max_disk"})  # take 20GB
 
 

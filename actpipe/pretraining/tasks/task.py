@@ -7,11 +7,14 @@ several processes cut the same batch in other places, and a resumed training rea
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from torch import Tensor
 
+from actpipe.errors import Misuse
 from actpipe.pretraining.texts import Examples, Texts, Vocabulary
 
 Batch: TypeAlias = dict[str, Tensor]
@@ -40,6 +43,15 @@ class Task(ABC):
         """Tokens beside `<|endoftext|>` that the vocabulary must have; a tokenizer trained here gets them."""
         return ()
 
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Task:
+        """From what a command line says; Misuse for a field that this task does not have or a value it cannot take."""
+        known = {field.name: str(field.type) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(fields.keys() - known.keys()):
+            names = f"it has {', '.join(sorted(known))}" if known else "it has none"
+            raise Misuse(f"The task {cls.name} has no field {unknown[0]!r}; {names}.")
+        return cls(**{name: _typed(cls.name, name, known[name], value) for name, value in fields.items()})
+
     @abstractmethod
     def n_examples(self, texts: Texts, context: int) -> int:
         """Examples in one pass over the texts."""
@@ -47,3 +59,18 @@ class Task(ABC):
     @abstractmethod
     def batch(self, texts: Texts, examples: Examples, vocabulary: Vocabulary, *, context: int) -> Batch:
         """No sequence is longer than `context`, which is what the model reads at most."""
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.__getitem__,
+}
+
+
+def _typed(task: str, field: str, kind: str, value: str) -> Any:
+    try:
+        return _READERS[kind](value)
+    except (ValueError, KeyError):
+        raise Misuse(f"{field} of {task} is {value!r}; it takes {kind.replace('bool', 'true or false')}.") from None

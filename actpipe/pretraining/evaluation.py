@@ -1,0 +1,100 @@
+"""The loss of a trained model, computed again: on the validation text that lies with it, or on a given dataset."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actpipe.errors import Missing, Misuse
+from actpipe.harvest.model import LanguageModel, load_model, longest_context
+from actpipe.progress import Progress, silent
+
+from .config import TrainLMConfig
+from .folder import LMFolder
+from .source import Source
+from .stage import LMResult, recorded_reading
+from .stepper import Reading
+from .tasks import LanguageModelling, Task, get_task
+from .texts import Texts
+from .token_files import TRAIN, VALIDATION, TokenFolder
+from .tokenise import tokens_of
+from .tokenizers import vocabulary_of
+from .validation import MOST_TOKENS, loss_of
+
+
+def evaluate(name: str, config: TrainLMConfig, progress: Progress = silent, *, own_text: bool = True) -> LMResult:
+    """`own_text`: the validation text that was kept with the model, else `config.dataset`. In float32, as the card."""
+    folder = LMFolder(Path(name))
+    settled = folder.description()["config"] if folder.is_begun else None
+    if own_text and not (settled and folder.validation.is_dir()):
+        raise Missing(f"{name} was not trained by actpipe, so no validation text lies with it. Give --dataset.")
+    model = load_model(name, dtype="float32", device=config.device, progress=progress)
+    if not model.predicts_tokens:
+        raise Misuse(f"{name} does not predict tokens, so it has no such loss.")
+    task = _task(model, config, settled)
+    vocabulary = vocabulary_of(model.tokenizer, task)
+    context = settled["context"] if settled else min(config.context, longest_context(model.config) or config.context)
+    if own_text:
+        reading = recorded_reading(folder, task, vocabulary, context)
+    else:
+        reading = Reading(task, _given_text(model, task, config, settled, progress), vocabulary, context)
+    if reading.n_examples < 1:
+        raise Misuse(f"{config.dataset} has too little text for one sequence of {context} tokens.")
+    began = time.perf_counter()
+    found = loss_of(model, reading, progress, tokens=MOST_TOKENS)
+    trained = folder.results() if settled and folder.is_complete else {}
+    return LMResult(
+        out=name,
+        architecture=str(getattr(model.config, "architecture", model.config.model_type)),
+        parameters=sum(weight.numel() for weight in model.module.parameters()),
+        tokens=int(trained.get("tokens", 0)),
+        loss=found.loss,
+        perplexity=found.perplexity,
+        tokens_per_second=found.tokens / (time.perf_counter() - began),
+        complete=bool(trained),
+    )
+
+
+def _task(model: LanguageModel, config: TrainLMConfig, settled: dict[str, Any] | None) -> Task:
+    if settled is not None:
+        return get_task(settled["task"]["name"])(**settled["task"]["fields"])
+    if config.task is not None:
+        return get_task(config.task)()
+    if model.kind != "decoder":
+        raise Misuse(f"{model.name} has an encoder; say with --task what it shall be evaluated on.")
+    return LanguageModelling()
+
+
+def _given_text(
+    model: LanguageModel, task: Task, config: TrainLMConfig, settled: dict[str, Any] | None, progress: Progress
+) -> Texts:
+    """The validation documents of the dataset that the model was trained on; of any other, all."""
+    source = Source.of(config, task)
+    share = config.validation_share
+    tokens = tokens_of(
+        source,
+        model.tokenizer,
+        end=vocabulary_of(model.tokenizer, task).end,
+        share=share,
+        cache=config.cache,
+        progress=progress,
+    )
+    if settled and settled["text"]["source"]["fingerprint"] == tokens.header["source"]["fingerprint"]:
+        progress.say(f"{config.dataset} is what {model.name} was trained on: evaluating its validation documents.")
+        return tokens.texts(VALIDATION)
+    return joined(tokens)
+
+
+def joined(tokens: TokenFolder) -> Texts:
+    """Both splits as one, about as much of them as is evaluated."""
+    parts = [tokens.texts(split) for split in (VALIDATION, TRAIN)]
+    shift = len(parts[0].tokens)
+    most = max(int((parts[1].bounds[:, -1] <= MOST_TOKENS).sum()), 1)
+    bounds = parts[1].bounds[:most]
+    return Texts(
+        np.concatenate([parts[0].tokens, parts[1].tokens[: int(bounds[-1, -1])]]),
+        np.concatenate([parts[0].bounds, bounds + shift]),
+    )
