@@ -36,7 +36,7 @@ IN_EVERY_BLOCK = (
     "hook_mlp_out",
     "hook_resid_post",
 )
-OF_A_DECODER_THAT_READS_AN_ENCODER = ("cross_attn.hook_z", "hook_cross_attn_out", "hook_resid_mid_cross")
+OF_A_DECODER_THAT_READS_AN_ENCODER = ("cross_attn.hook_z", "hook_cross_attn_out", "hook_resid_mid2")
 
 
 @dataclass(frozen=True)
