@@ -77,3 +77,12 @@ def test_all_win_where_k_is_the_number_of_units():
 def test_k_beyond_the_units_is_refused(k):
     with pytest.raises(Misuse, match=f"from 1 to the 5 units that compete, not {k}"):
         k_winners(scores(2, 5), k)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.7])
+def test_the_closed_gradient_is_that_of_autograd_through_the_soft_weights(tau):
+    s, outer = scores(6, 5, 40, seed=3).requires_grad_(), scores(6, 5, 40, seed=4)
+    (got,) = torch.autograd.grad((k_winners(s, 9, tau) * outer).sum(), s)
+    (expected,) = torch.autograd.grad((soft_winners(s, 9, tau) * outer).sum(), s)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+    assert expected.abs().max() > 1e-3

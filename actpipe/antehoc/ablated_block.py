@@ -42,7 +42,10 @@ class Gate(nn.Module):
         self.attn, self.mlp = nn.Linear(d_model, d_model), nn.Linear(d_model, d_mlp)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.attn(x), self.mlp(x)
+        """Never in the bfloat16 of autocast: where the k-th and the next score are equal, no gradient passes."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.attn.weight.dtype)
+            return self.attn(x), self.mlp(x)
 
 
 class AblatableAttention(nn.Module):
