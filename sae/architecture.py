@@ -126,6 +126,8 @@ class Trained(Architecture):
     buffers: ClassVar[tuple[str, ...]] = ()
     # Parameters whose rows keep length 1: gradients are projected off the rows, rows are normalised after the step.
     unit_rows: ClassVar[tuple[str, ...]] = ()
+    # Whether the loss changes with the share of training that is done, so that training must have an end.
+    needs_an_end: ClassVar[bool] = False
 
     @abstractmethod
     def init(
@@ -145,6 +147,8 @@ class Trained(Architecture):
 
         Of the second, "firings" [n] is how many rows of the batch fire each feature (not differentiable), "buffers"
         (optional) holds the new value of each buffer, and every other entry is a scalar part of the loss.
+        "reconstruction" is the mean over rows of ‖target − answer‖²; a loss that measures it otherwise gives that as
+        "error" (optional).
         The gradient with respect to a feature that fires on no row should be zero, except for auxiliary losses.
         """
 

@@ -41,6 +41,7 @@ def expected_interference(directions: Tensor, codes: Iterable[Tensor]) -> Tensor
     """Mean of |c_i| / Σ_j cos²(i, j) |c_j| over the rows on which feature i is active, [n] float64; NaN without any.
 
     The share of what is read along feature i that is its own: 1 without interference. `codes` are batches [B, n].
+    Along a direction of length zero nothing is read, and its share is 0.
     """
     unit = normalize(directions, dim=1)
     total, times = (torch.zeros(len(unit), dtype=torch.float64, device=unit.device) for _ in range(2))
@@ -51,7 +52,8 @@ def expected_interference(directions: Tensor, codes: Iterable[Tensor]) -> Tensor
             active = unit[which]
             read = ((active @ active.mT).square() @ strength[..., None]).squeeze(-1)
             fires = strength > 0
-            total.index_add_(0, which[fires], (strength[fires] / read[fires]).double())
+            own = torch.where(read > 0, strength / read, 0.0)
+            total.index_add_(0, which[fires], own[fires].double())
             times.index_add_(0, which[fires], torch.ones_like(read[fires], dtype=torch.float64))
     return total / times
 

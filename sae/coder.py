@@ -98,11 +98,19 @@ def gated(u: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
         codes = torch.where(rank(u) < gate.k, positive, 0.0)
     elif isinstance(gate, BatchTopK):
         largest = u.flatten(-2).sort(dim=-1, descending=True).values
-        last = (gate.k * u.shape[-2]).long().clamp(1, u.shape[-2] * u.shape[-1]) - 1
+        last = wanted_of_batch(gate.k, u.shape[-2], u.shape[-1]) - 1
         codes = torch.where(u < largest.gather(-1, last[..., None])[..., None], 0.0, positive)  # NaN shows
     else:
         codes = positive
     return codes, (codes > 0).detach().sum(-2, dtype=u.dtype)
+
+
+def wanted_of_batch(k: Tensor, n_rows: int, n: int) -> Tensor:
+    """How many of the B · n codes a BatchTopK lets through: int64, 0-d.
+
+    Rounded, and in float64, because B · k is seldom whole to the last bit: 2.3 · 100 is 229.99999…
+    """
+    return (k.double() * n_rows).round().long().clamp(1, n_rows * n)
 
 
 def rank(u: Tensor) -> Tensor:

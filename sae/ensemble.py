@@ -28,7 +28,7 @@ from .resampling import Resampling, check_resampling, drawn_rows, per_feature, r
 from .scaling import Scaling
 from .schedules import Schedule
 from .stacks import Shapes, corner, corners
-from .step_report import StepReport, gathered
+from .step_report import StepReport, gathered, names_of_parts
 from .unit_rows import normalise, projected
 
 # A CPU knows the density after every step; asking any other device waits for it, so there it is asked now and then.
@@ -85,6 +85,12 @@ class Ensemble:
         check_choices(coder, precision)
         if dead_after < 1:
             raise ValueError(f"a feature is dead after at least 1 row without firing, not {dead_after}")
+        schedule = schedule or Schedule()
+        if architecture.needs_an_end and not schedule.steps:
+            raise ValueError(
+                f"the loss of {architecture.name!r} changes with the share of training that is done, and this training "
+                "has no end; give a schedule with steps, such as Schedule.over(steps)"
+            )
         settled = tuple(Member.of(architecture, m, width=width) for m in members)
         size = checked_size(architecture, settled, d=d, out=out, sample=sample)
         if resampling is not None:
@@ -95,7 +101,7 @@ class Ensemble:
             architecture=architecture,
             members=settled,
             size=size,
-            schedule=schedule or Schedule(),
+            schedule=schedule,
             params=params,
             adam=StackedAdam.zeros(
                 {name: p for name, p in params.items() if name not in architecture.buffers}, betas=betas
@@ -154,7 +160,8 @@ class Ensemble:
             precision=self.precision,
         )
         parts = [{} if self._rests(group) else self._step_group(group, x, target) for group in groups]
-        whole = gathered(parts, [len(group.members) for group in groups], like=x)
+        names = () if any(parts) else names_of_parts(self.architecture, self.size, self.members[0].hyper)
+        whole = gathered(parts, [len(group.members) for group in groups], names=names, like=x)
         self.steps += 1
         self.rows += len(x)
         if self.device.type == "cpu" or self.steps % DENSITY_EVERY == 1:

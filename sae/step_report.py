@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .architecture import Size, Step, Trained
+from .coder import Dense
+
 # What every group of members reports beside the parts of its loss.
 OWN = ("loss", "grad_norm", "l0", "dead")
+# What a loss reports and is no part of it, see `Trained.loss`.
+NO_PART = (*OWN, "error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +42,15 @@ class StepReport:
     @classmethod
     def of(cls, numbers: Mapping[str, Tensor], *, variance: Tensor, **of_the_step: Any) -> StepReport:
         """`numbers` [M] each, parts of the loss among them; `variance` of the rows to be explained, per row."""
-        error = numbers.get("reconstruction", torch.full_like(numbers["loss"], math.nan))
+        unknown = torch.full_like(numbers["loss"], math.nan)
+        error = numbers.get("error", numbers.get("reconstruction", unknown))
         return cls(
             loss=numbers["loss"],
             grad_norm=numbers["grad_norm"],
             l0=numbers["l0"],
             dead=numbers["dead"],
             fvu=error / variance,
-            parts={name: values for name, values in numbers.items() if name not in OWN},
+            parts={name: values for name, values in numbers.items() if name not in NO_PART},
             **of_the_step,
         )
 
@@ -59,8 +66,34 @@ class StepReport:
         return {name: float(values[i]) for name, values in named.items()}
 
 
-def gathered(parts: Sequence[Mapping[str, Tensor]], lengths: Sequence[int], *, like: Tensor) -> dict[str, Tensor]:
-    """The numbers of all members from those of groups of them, [lengths[i]] each; NaN for a group that has none."""
-    names = dict.fromkeys([*OWN, *(name for part in parts for name in part)])
+def gathered(
+    parts: Sequence[Mapping[str, Tensor]], lengths: Sequence[int], *, names: Sequence[str], like: Tensor
+) -> dict[str, Tensor]:
+    """The numbers of all members from those of groups of them, [lengths[i]] each; NaN for a group that has none.
+
+    `names`: of parts, where no group has any.
+    """
+    names = list(dict.fromkeys([*OWN, *(name for part in parts for name in part), *names]))
     nothing = [like.new_full((n,), math.nan) for n in lengths]
     return {name: torch.cat([part.get(name, nan) for part, nan in zip(parts, nothing, strict=True)]) for name in names}
+
+
+def names_of_parts(architecture: Trained, size: Size, hyper: Mapping[str, float]) -> tuple[str, ...]:
+    """What losses of this architecture report, where none is computed any more."""
+    return _names_of_parts(architecture, size, tuple(hyper.items()))
+
+
+@cache
+def _names_of_parts(architecture: Trained, size: Size, hyper: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
+    """Of one row of zeros, which costs little and happens once."""
+    params = {name: torch.zeros(shape) for name, shape in architecture.shapes(size).items()}
+    step = Step(
+        x=torch.zeros(1, size.d),
+        target=torch.zeros(1, size.out),
+        dead=torch.zeros(size.n, dtype=torch.bool),
+        progress=torch.zeros(()),
+        coder=Dense(),
+    )
+    with torch.no_grad():
+        aux = architecture.loss(params, step, {name: torch.tensor(value) for name, value in hyper})[1]
+    return tuple(name for name in aux if name not in ("firings", "buffers"))

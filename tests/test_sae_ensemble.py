@@ -316,8 +316,27 @@ def test_nothing_is_computed_for_frozen_members_stepped_one_by_one(monkeypatch, 
     assert math.isnan(second.member(0)["reconstruction"])
     assert second.member(1)["loss"] < first.member(1)["loss"]
     ensemble.frozen[:] = True
-    assert math.isnan(ensemble.step(rows).member(1)["loss"])
+    third = ensemble.step(rows)
+    assert math.isnan(third.member(1)["loss"])
+    assert third.member(1).keys() == second.member(1).keys()
     assert ensemble.adam.steps.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("name", ["tied", "tied_centred"])
+def test_the_unexplained_variance_is_that_of_the_rows_where_the_loss_whitens_them(name):
+    rows = correlated_rows(300) * torch.logspace(-1, 1, D)
+    architecture = sae.get_architecture(name)(whiten=True)
+    ensemble = sae.Ensemble.create(architecture, [{"l1": 0.3}], d=D, width=WIDTH, sample=rows, dtype=torch.float64)
+    list(sae.fit(ensemble, [rows] * 20, steps=20))
+    error = (rows - architecture.reconstruct(ensemble.params_of(0), rows, {})).square().sum()
+    report = ensemble.step(rows)
+    assert report.member(0)["fvu"] == pytest.approx(float(error / (rows - rows.mean(0)).square().sum()), rel=1e-6)
+    assert report.parts.keys() == {"reconstruction", "sparsity"}
+
+
+def test_a_loss_that_follows_the_share_of_training_needs_an_end():
+    with pytest.raises(ValueError, match=r"'p_anneal' changes with the share of training .* no end; give a schedule"):
+        sae.Ensemble.create(sae.get_architecture("p_anneal")(), [{}], d=D, width=WIDTH)
 
 
 @pytest.mark.parametrize(

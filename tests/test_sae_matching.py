@@ -164,6 +164,8 @@ def test_interference_is_that_of_the_definition(at_once, monkeypatch):
             assert math.isnan(found[i])
             assert i == 5
     assert capacity.expected_interference(torch.eye(3), [torch.ones(2, 3)]).tolist() == [1.0, 1.0, 1.0]
+    nowhere = torch.eye(3) * torch.tensor([1.0, 0.0, 1.0])
+    assert capacity.expected_interference(nowhere, [torch.ones(2, 3)]).tolist() == [1.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("absolute", [False, True])

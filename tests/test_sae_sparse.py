@@ -140,6 +140,15 @@ def test_any_k_is_that_of_the_dense_coder(k: float) -> None:
         assert_same(Sparse()(*given, gate), Dense()(*given, gate), 1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("coder", [Dense(), Sparse()])
+def test_a_batch_keeps_the_nearest_whole_number_of_codes(coder: Coder, dtype: torch.dtype) -> None:
+    x = torch.rand(100, 5, generator=torch.Generator().manual_seed(0), dtype=dtype) + 0.1
+    weights = torch.eye(5, dtype=dtype), torch.zeros(5, dtype=dtype), torch.eye(5, dtype=dtype)
+    for k, kept in ((2.3, 230), (0.29, 29), (1.1, 110), (0.004, 1), (2.0, 200)):
+        assert int(coder(x, *weights, BatchTopK(torch.tensor(k, dtype=dtype))).firings.sum()) == kept, k
+
+
 def test_rows_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "IN_BLOCK", 7 * N)
     monkeypatch.setattr(search, "FIRST_BLOCK", 2)

@@ -21,6 +21,9 @@ def auxk(params: Params, step: Step, answer: Tensor) -> Tensor:
     all rows (one row, say) and so has no variance but that of rounding. Their code divides both
     this and the reconstruction by the variance of what is explained. Here E‖x‖² = d makes the reconstruction d times
     theirs, and so this is too.
+
+    Codes are positive, as theirs: a dead feature whose pre-activation is negative on every row of the batch is given
+    no gradient, and comes back only by resampling or when the rows change.
     """
     d = step.target.shape[-1]
     missed = (step.target - answer).detach()

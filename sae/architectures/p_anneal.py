@@ -32,6 +32,7 @@ class PAnneal(Affine):
     swept: ClassVar[tuple[str, ...]] = ("l1", "p_end", "anneal_start")
     penalties: ClassVar[tuple[str, ...]] = ("l1",)
     unit_rows: ClassVar[tuple[str, ...]] = ("W_dec",)
+    needs_an_end: ClassVar[bool] = True
 
     l1: Annotated[float, "Weight of the sparsity penalty, as of an L1 penalty."] = 5.0
     p_end: Annotated[float, "The exponent at the end of training."] = 0.2

@@ -90,7 +90,11 @@ class Tied(Trained):
         reconstruction = (coded.output + z_center - z).square().sum() / n_rows
         sparsity = coded.sums.sum() / n_rows
         loss = reconstruction + hyper["l1"] * sparsity + hyper["bias_decay"] * params["b_enc"].norm()
-        return loss, {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}
+        parts = {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}
+        if self.whiten:
+            missed = (coded.output + z_center - z).detach() @ params["unwhitening"].mT
+            parts["error"] = missed.square().sum() / n_rows
+        return loss, parts
 
     def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
         """One scale s: b_enc ← b_enc / s and the rest stays. Whitened: A ← A s, and `length` makes directions unit."""

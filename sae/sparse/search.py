@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sae.coder import wanted_of_batch
 from sae.gates import BatchTopK, Gate, JumpReLU, TopK
 
 from .gather import positions, starts
@@ -50,7 +51,7 @@ def search(x: Tensor, W: Tensor, b: Tensor, gate: Gate, *, screened: bool, most:
     if isinstance(gate, TopK):
         return _found(x, W, b, positive, k=whole(gate.k), screened=screened, most=most)
     if isinstance(gate, BatchTopK):
-        wanted = wanted_of_batch(gate.k, len(x) * len(W), len(x))
+        wanted = int(wanted_of_batch(gate.k, len(x), len(W)))
         lowest = torch.maximum(_expected_bound(x, W, b, wanted), positive)
         found = _found(x, W, b, lowest, screened=screened, most=most)
         if found is not None and len(found.values) < wanted and bool(lowest > positive):
@@ -100,17 +101,12 @@ def blocks(n_rows: int, n: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, n_rows)
 
 
-def wanted_of_batch(k: Tensor, n_codes: int, n_rows: int) -> int:
-    """How many codes a BatchTopK lets through, as the dense coder counts them."""
-    return min(max(int(k.item() * n_rows), 1), n_codes)
-
-
 def selected(u: Tensor, gate: Gate) -> Tensor:
     """What `search` finds, as a matrix: codes, and for a JumpReLU u itself. Overwrites u [B, n]."""
     if isinstance(gate, TopK):
         return torch.where(largest(u, whole(gate.k)), u.relu(), 0.0)
     if isinstance(gate, BatchTopK):
-        wanted = wanted_of_batch(gate.k, u.numel(), len(u))
+        wanted = int(wanted_of_batch(gate.k, *u.shape))
         last = u.view(-1).kthvalue(u.numel() - wanted + 1).values
         return torch.where(u < last, 0.0, u.relu())  # NaN shows
     return u if isinstance(gate, JumpReLU) else u.relu_()

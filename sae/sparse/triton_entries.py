@@ -17,6 +17,7 @@ import torch
 import triton
 from torch import Tensor
 
+from sae.coder import wanted_of_batch
 from sae.gates import BatchTopK, Gate, JumpReLU, TopK
 
 from .triton_kernels import LAUNCH, count, fill, lane_maxima
@@ -100,7 +101,7 @@ def _chosen(read: _Read, gate: Gate) -> Entries:
         return _largest_of_rows(_kept(read, gate, limits), gate.k, read.product.shape[1])
     if isinstance(gate, BatchTopK):
         n_members, n_rows, n = read.product.shape
-        wanted = (gate.k * n_rows).long().clamp(1, n_rows * n)
+        wanted = wanted_of_batch(gate.k, n_rows, n)
         limits = _reached_by(_maxima(read).flatten(1), wanted)
         return _largest_of_members(
             _kept(read, gate, limits[:, None].expand(n_members, n_rows).contiguous()), wanted, n_rows
