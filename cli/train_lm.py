@@ -29,7 +29,11 @@ Examples:
 
 
 @click.command("train-lm", epilog=EXAMPLES)
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML or JSON file of options; those typed here win.")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="A TOML or JSON file of options, or actpipe:NAME of a shipped model; those typed here win.",
+)
 @click.option("--evaluate", metavar="MODEL", help="Compute the validation loss of a trained model; train nothing.")
 @click.option("--dry-run", is_flag=True, help="Say how large the model is and how long it would take; write no model.")
 @options_of(TrainLMConfig)

@@ -15,11 +15,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from actpipe import shipped
 from actpipe.errors import Missing, Misuse
 
 
 def read_recipe(path: Path, options: Collection[str]) -> dict[str, Any]:
-    """Options by name, as text or numbers; tables become FIELD=VALUE. Misuse for what is no option."""
+    """Options by name, as text or numbers; tables become FIELD=VALUE. Misuse for what is no option.
+
+    `actpipe:NAME` is the recipe of a shipped model.
+    """
+    if shipped.is_named(str(path)):
+        path = shipped.recipe(str(path))
     if not path.is_file():
         raise Missing(f"There is no recipe {path}.")
     try:

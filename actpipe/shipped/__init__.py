@@ -54,6 +54,18 @@ def tokenizer_folder(model: str) -> Path:
     return TOKENIZERS / str(card(model)["tokenizer"])
 
 
+def recipes() -> list[str]:
+    """`actpipe:NAME` of every recipe; the models have these names with the seed behind."""
+    return sorted(PREFIX + path.stem for path in RECIPES.glob("*.toml"))
+
+
+def recipe(name: str) -> Path:
+    """The file behind `--recipe actpipe:NAME`."""
+    if name not in recipes():
+        raise Missing(f"There is no recipe {name!r}; there are {', '.join(recipes())}.")
+    return RECIPES / f"{name.removeprefix(PREFIX)}.toml"
+
+
 def about(card: dict[str, Any]) -> str:
     """One line for a list."""
     return (
