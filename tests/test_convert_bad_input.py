@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import pickle
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from actpipe.convert import FORMATS
+from actpipe.convert.exchange import exchange
 from actpipe.convert.format import Answer, Reference
 from actpipe.convert.stage import convert
 from actpipe.convert.verification import compare, random_rows
@@ -207,6 +211,51 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["other", "ours", "source"]
 
 
+def test_a_replaced_dictionary_is_at_its_place_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(foreign.saelens(tmp_path / "source"), tmp_path / "ours")
+    other = foreign.dictionary_learning(tmp_path / "other")
+
+    def looked(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object, **options: object) -> None:
+            assert (tmp_path / "ours" / "config.json").exists()
+            function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        for module, name in ((os, "replace"), (os, "rename"), (shutil, "rmtree")):
+            patched.setattr(module, name, looked(getattr(module, name)))
+        (tmp_path / "link").symlink_to("ours")
+        convert(other, tmp_path / "link", overwrite=True)
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["source"]["format"] == "dictionary_learning"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "other", "ours", "source"]
+
+
+@pytest.mark.parametrize("fails", [None, 2])
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int | None
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text(name)
+    calls = 0
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == fails:
+            raise OSError(errno.ENOSPC, "full")
+        os.rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr("actpipe.convert.exchange.RENAME_EXCHANGE", 1 << 20)  # a flag that no system knows
+    with contextlib.nullcontext() if fails is None else pytest.raises(OSError, match="full"):
+        exchange(tmp_path / "one", tmp_path / "other")
+    texts = [(tmp_path / name / "text").read_text() for name in ("one", "other")]
+    assert texts == (["other", "one"] if fails is None else ["one", "other"])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_broken_source_leaves_what_it_should_replace(tmp_path: Path) -> None:
     convert(foreign.saelens(tmp_path / "source"), tmp_path / "ours")
     before = (tmp_path / "ours" / "config.json").read_bytes()
@@ -233,10 +282,14 @@ def test_the_source_is_not_the_target(tmp_path: Path) -> None:
             convert(source, target, overwrite=True)
 
 
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+def test_an_empty_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ours").mkdir()
     convert(foreign.saelens(tmp_path / "source"), tmp_path / "ours")
     assert (tmp_path / "ours" / "config.json").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    convert(tmp_path / "source", Path("."))
+    assert (tmp_path / "here" / "config.json").exists()
 
 
 def test_verifying_notices_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

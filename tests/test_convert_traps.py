@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import sae
 from actpipe.convert import FORMATS
 from actpipe.convert.stage import convert
+from actpipe.errors import Misuse
 from tests import foreign
 from tests.foreign import K, N
 
@@ -234,3 +235,9 @@ def test_what_is_centred_goes_back_as_it_came(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "back" / "cfg.json").read_text())
     assert written["metadata"]["model_from_pretrained_kwargs"] == {"center_writing_weights": True}
     assert written["metadata"]["hook_name"] == "blocks.0.hook_resid_pre"
+    for hook in ("blocks.0.mlp.hook_post", None):
+        ours = json.loads((tmp_path / "ours" / "config.json").read_text())
+        (tmp_path / "ours" / "config.json").write_text(json.dumps({**ours, "hook": hook}))
+        with pytest.raises(Misuse, match="mean off each row"):
+            convert(tmp_path / "ours", tmp_path / "elsewhere", to="saelens")
+        assert not (tmp_path / "elsewhere").exists()

@@ -17,7 +17,7 @@ from actpipe.files import write_json
 from .form import Form
 from .format import exported_units
 from .ours import form_of
-from .saelens_config import WEIGHTS
+from .saelens_config import WEIGHTS, WRITES
 
 VERSION = "6.54.12"  # of the layout that `write` follows; SAELens takes a file without one, or below 6, for a flat one
 
@@ -25,6 +25,8 @@ VERSION = "6.54.12"  # of the layout that `write` follows; SAELens takes a file 
 def write(dictionary: sae.Dictionary, folder: Path) -> None:
     """Fill an empty folder. Misuse with a sentence where SAELens has no word for this dictionary."""
     form = form_of(dictionary)
+    if form.normalise == "center":
+        _check_centring(dictionary.config.get("hook"))
     architecture = _architecture_for(form)
     tensors = _tensors_for(form)
     config: dict[str, Any] = {
@@ -56,6 +58,15 @@ def _architecture_for(form: Form) -> str:
     if form.gate not in names:
         raise Misuse(f"SAELens has no {form.gate} transcoder; its transcoders are relu or jumprelu.")
     return names[form.gate] if form.W_skip is None else names[form.gate].replace("transcoder", "skip_transcoder")
+
+
+def _check_centring(hook: Any) -> None:
+    """SAELens takes the mean off by loading the model with centred weights, which reaches the residual stream alone."""
+    if not str(hook).endswith(WRITES):
+        raise Misuse(
+            "This dictionary takes the mean off each row, which SAELens can say of hooks in the residual stream only "
+            f"(such as blocks.0.hook_resid_post), and its hook is {hook!r}; give its config.json the right hook."
+        )
 
 
 def _subtracts(form: Form) -> bool:

@@ -21,6 +21,7 @@ from actpipe.places import Place
 from actpipe.store import Store
 
 from . import FORMATS
+from .exchange import exchange
 from .format import Format
 from .verification import N_ROWS, Compared, check, compare, random_rows
 
@@ -117,6 +118,7 @@ def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
     """An empty folder that becomes `target` when the block ends without an exception, and nothing otherwise."""
+    target = target.resolve()  # a name even for `.`, and the folder that a link leads to
     made_parent = not target.parent.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -125,10 +127,8 @@ def _replacing(target: Path) -> Iterator[Path]:
         yield temporary
         sync_tree(temporary)
         if target.exists():
-            old = temporary.with_suffix(".old")
-            os.replace(target, old)
-            os.replace(temporary, target)
-            shutil.rmtree(old)
+            exchange(temporary, target)
+            shutil.rmtree(temporary)  # what was the target
         else:
             os.replace(temporary, target)
     except BaseException:
