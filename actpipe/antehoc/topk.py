@@ -7,14 +7,13 @@ Statistical: Spark Transformer (You et al. 2025, arXiv 2506.06644), for rows too
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import torch
 from torch import Tensor
 
 from actpipe.errors import Misuse
 
-# k falls in this many equal steps: to torch.compile each k is a graph of its own, and it gives up at eight.
+# k falls (and the α of entmax rises) in this many equal steps: to torch.compile each value is a graph of its own, and
+# it gives up at eight.
 STAGES = 6
 
 
@@ -41,7 +40,9 @@ def statistical_threshold(a: Tensor, k: int) -> Tensor:
     n = a.shape[-1]
     wide = a if a.dtype == torch.float64 else a.float()
     std, mean = torch.std_mean(wide, dim=-1, correction=0, keepdim=True)
-    return (mean + std * NormalDist().inv_cdf(1 - k / n)).to(a.dtype)
+    place = torch.special.ndtri(torch.full((), 1 - k / n, dtype=wide.dtype, device=a.device))
+    theta: Tensor = mean + std * place
+    return theta.to(a.dtype)
 
 
 def k_at(fraction: float, *, n: int, k: int, warmup: float) -> int:
@@ -49,10 +50,12 @@ def k_at(fraction: float, *, n: int, k: int, warmup: float) -> int:
 
     A model is born dense and loses its units while it still learns fast; with warm-up 0 it always keeps k.
     """
-    if fraction >= warmup:
-        return k
-    stage = int(STAGES * fraction / warmup)  # 0 … STAGES − 1
-    return n - round((n - k) * stage / STAGES)
+    return n - round((n - k) * share_at(fraction, warmup=warmup))
+
+
+def share_at(fraction: float, *, warmup: float) -> float:
+    """How much of the way from the first form to the last is done: 0 to 1, in stages."""
+    return 1.0 if fraction >= warmup else int(STAGES * fraction / warmup) / STAGES
 
 
 def _keeps_all(a: Tensor, k: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
+from actpipe.antehoc.topk import share_at
 from actpipe.errors import Misuse
 
 from .entmax_map import LEAST_ALPHA, entmax
@@ -15,7 +16,10 @@ from .normaliser import Normaliser
 
 @dataclass(frozen=True, kw_only=True)
 class Entmax(Normaliser):
-    """p = [(α−1) s − τ]₊^(1/(α−1)) with Σ p = 1; α goes from 1 to its target over the first `warmup` of training."""
+    """p = [(α−1) s − τ]₊^(1/(α−1)) with Σ p = 1.
+
+    α goes from 1 to its target over the first `warmup` of training, in stages (`topk.share_at`).
+    """
 
     name: ClassVar[str] = "entmax"
 
@@ -31,7 +35,7 @@ class Entmax(Normaliser):
     def at(self, fraction: float) -> Entmax:
         if fraction >= self.warmup:
             return self
-        return replace(self, alpha=1 + (self.alpha - 1) * fraction / self.warmup)
+        return replace(self, alpha=1 + (self.alpha - 1) * share_at(fraction, warmup=self.warmup))
 
     def _weights(self, scores: Tensor, learned: Tensor | None) -> Tensor:
         return scores.softmax(dim=-1) if self.alpha < LEAST_ALPHA else entmax(scores, self.alpha)
