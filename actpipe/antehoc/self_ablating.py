@@ -211,7 +211,7 @@ def plain(network: SelfAblatingNetwork) -> Decoder:
     """
     a = network.architecture
     shared = {field: value for field, value in a.fields.items() if field in GPT.__dataclass_fields__}
-    twin = GPT(**shared).network()
+    twin = GPT(**shared).network().to(next(network.parameters()))
     weights = network.state_dict()
     twin.load_state_dict({name: weights[name] for name in twin.state_dict()})
     if not a.scaled:
@@ -219,4 +219,4 @@ def plain(network: SelfAblatingNetwork) -> Decoder:
             for block in cast("Sequence[AblatableBlock]", twin.blocks):
                 for of_q in (block.attn.qkv.weight, block.attn.qkv.bias):
                     of_q[: a.d_model] *= math.sqrt(a.d_model // a.n_heads)
-    return twin.to(next(network.parameters()))
+    return twin
