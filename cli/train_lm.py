@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from actpipe.pretraining.config import TrainLMConfig
-from actpipe.pretraining.recipes import read_recipe
+from actpipe.pretraining.recipes import read_recipe, recipe_path
 
 from .options import options_of, shared
 
@@ -22,7 +21,7 @@ Examples:
   actpipe train-lm --dataset books.jsonl.xz --tokens 35M --out models/dense
   actpipe train-lm --dataset books.jsonl.xz --set activation=gelu --set n_layers=6 --out models/gelu
   actpipe train-lm --recipe recipe.toml --seed 1 --out models/dense-1
-  actpipe train-lm --recipe recipe.toml --dry-run
+  actpipe train-lm --recipe actpipe:crate --dataset books.jsonl.xz --dry-run
   actpipe train-lm --evaluate models/dense
   torchrun --nproc-per-node 4 --no-python actpipe train-lm --recipe recipe.toml
 """
@@ -40,7 +39,7 @@ Examples:
 @click.option("--compile/--no-compile", "compile", default=None, help="Use torch.compile. Default: on a GPU.")
 @shared
 def command(
-    recipe: Path | None, evaluate: str | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
+    recipe: str | None, evaluate: str | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """Train a language model on a text; ./actpipe-out/lm is then a model that `harvest --model` takes.
 
@@ -84,9 +83,9 @@ def _is_typed(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def _converted(context: click.Context, recipe: Path) -> dict[str, Any]:
+def _converted(context: click.Context, recipe: str) -> dict[str, Any]:
     """The recipe's values as the options of the same names take them."""
     known = {parameter.name: parameter for parameter in context.command.params}
     fields = {field.name for field in dataclasses.fields(TrainLMConfig)}
-    found = read_recipe(recipe, fields)
+    found = read_recipe(recipe_path(recipe), fields)
     return {name: known[name].type_cast_value(context, value) for name, value in found.items()}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from actpipe.errors import Misuse
-from sae.files import check_format, check_shapes, read_tensors, write_tensors
+from sae.files import check_dtypes, check_format, check_shapes, read_tensors, write_tensors
 
 FORMAT, VERSION = "actpipe-lm-checkpoint", 1
 
@@ -54,7 +54,9 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: torch.optim.Optim
         if header["identity"] != identity:
             raise ValueError("it belongs to another training")
         weights = dict(network.named_parameters())
-        check_shapes(path, tensors, _shapes(network, header["steps"]))
+        expected = _expected(network, header["steps"])
+        check_shapes(path, tensors, {name: tuple(tensor.shape) for name, tensor in expected.items()})
+        check_dtypes(path, tensors, {name: tensor.dtype for name, tensor in expected.items()})
         with torch.no_grad():
             for name, tensor in (*weights.items(), *network.named_buffers()):
                 tensor.copy_(tensors[f"weights.{name}" if name in weights else f"buffers.{name}"])
@@ -76,10 +78,11 @@ def _moments(weight: Tensor, tensors: Mapping[str, Tensor], name: str, steps: in
     }
 
 
-def _shapes(network: nn.Module, moved: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+def _expected(network: nn.Module, moved: Mapping[str, int]) -> dict[str, Tensor]:
+    """Tensors of the shapes and types that the file must hold."""
     weights = dict(network.named_parameters())
     return {
-        **{f"weights.{name}": tuple(weight.shape) for name, weight in weights.items()},
-        **{f"buffers.{name}": tuple(buffer.shape) for name, buffer in network.named_buffers()},
-        **{f"{kind}.{name}": tuple(weights[name].shape) for kind in ("mean", "square") for name in moved},
+        **{f"weights.{name}": weight for name, weight in weights.items()},
+        **{f"buffers.{name}": buffer for name, buffer in network.named_buffers()},
+        **{f"{kind}.{name}": weights[name] for kind in ("mean", "square") for name in moved},
     }

@@ -73,7 +73,8 @@ def _given_text(
 ) -> Texts:
     """The validation documents of the dataset that the model was trained on; of any other, all."""
     source = Source.of(config, task)
-    share = config.validation_share
+    # The training's own share: with a larger one, documents that were trained on would count as validation.
+    share = settled["text"]["validation_share"] if settled else config.validation_share
     tokens = tokens_of(
         source,
         model.tokenizer,

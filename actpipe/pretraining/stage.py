@@ -255,6 +255,7 @@ def settle(
             "fingerprint": tokens.fingerprint,
             "train_tokens": tokens.tokens(TRAIN),
             "validation_tokens": tokens.tokens(VALIDATION),
+            "validation_share": config.validation_share,
         },
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "steps": steps,
