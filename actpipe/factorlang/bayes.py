@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
@@ -26,7 +27,7 @@ from actpipe.errors import Misuse
 from .document import Document
 from .language import SOURCES, Language
 from .reading import Ints, Reading
-from .vocabulary import SIZE, SPECIAL_TOKENS, vocabulary
+from .vocabulary import SIZE, Class, vocabulary
 
 AT_ONCE = 128  # documents filtered together, 12 kB of state each; 64 are 10 % slower, 16 half as fast
 Floats = NDArray[np.float64]
@@ -87,11 +88,34 @@ class Filter:
         self.reading.advance(words)
         return probability
 
+    def predict(self, out: Floats, before: Ints) -> None:
+        """Fill [B, 2048] zeros with the probability of every next word; `before` as in `read`."""
+        known, rates = vocabulary(), self._rates()
+        for kind in Class:
+            here = np.flatnonzero(rates[:, :, kind].any(1))
+            if not len(here):
+                continue
+            words = np.arange(known.first[kind], known.first[kind] + known.size_of[kind])
+            weighted = (self.new[here] * rates[here, :, kind, None]).reshape(len(here), -1)
+            given = self.emission[words[0] : words[-1] + 1].reshape(len(words), -1)
+            # torch's product: its number of threads is set in one place, numpy's is not.
+            shares = (torch.from_numpy(weighted) @ torch.from_numpy(given).T).numpy()
+            if kind in (Class.NAME, Class.VALUE, Class.FACT_VERB):
+                shares *= self.reading.memory(np.broadcast_to(words, (len(out), len(words))))[here]
+            out[here[:, None], words] = shares
+        for j in range(SOURCES):
+            at = before[self.reading.all, self.next_copied[:, j]]
+            out[self.reading.all, at] += self.copies[:, j]  # of a sentence that cannot be copied: 0
+
+    def _rates(self) -> Floats:
+        """[B, S, classes]: P(class | state, style)"""
+        rates: Floats = self.reading.grammar.probability[self.reading.situation, : self.spec.styles]
+        return rates
+
     def by_class(self, words: Ints) -> Floats:
         """[B, S, W]: P(class | state, style) · memory of words [B, W]."""
         kind = vocabulary().class_of[words]
-        rates = self.reading.grammar.probability[self.reading.situation, : self.spec.styles]
-        shares: Floats = np.take_along_axis(rates, kind[:, None, :], 2) * self.reading.memory(words)[:, None, :]
+        shares: Floats = np.take_along_axis(self._rates(), kind[:, None, :], 2) * self.reading.memory(words)[:, None, :]
         return shares
 
     def _move(self, belief: Floats) -> None:
@@ -130,17 +154,10 @@ def predictions(documents: Iterable[Document]) -> NDArray[np.float64]:
     for block in _blocks(documents):
         words = np.stack([document.words for document in block])
         believed = Filter(len(block), block[0].spec)
-        emission = np.ascontiguousarray(believed.emission.transpose(1, 2, 0))  # [S, R, 2048]
-        everything = np.broadcast_to(np.arange(len(SPECIAL_TOKENS), SIZE), (len(block), SIZE - len(SPECIAL_TOKENS)))
         part = np.zeros((*words.shape, SIZE))
         for t in range(words.shape[1]):
             believed.prepare()
-            given_class = np.einsum("bsr,srw->bsw", believed.new, emission, optimize=True)
-            shares = given_class[:, :, len(SPECIAL_TOKENS) :] * believed.by_class(everything)
-            part[:, t, len(SPECIAL_TOKENS) :] = shares.sum(1)
-            for j in range(SOURCES):
-                np.add.at(part[:, t], (believed.reading.all, words[believed.reading.all, believed.next_copied[:, j]]),
-                          believed.copies[:, j])  # fmt: skip
+            believed.predict(part[:, t], words)
             believed.read(words[:, t], words)
         parts.append(part)
     return np.concatenate(parts)
