@@ -51,8 +51,8 @@ def test_the_folder_is_a_model_for_transformers_and_harvest(
     assert model.config.max_position_embeddings == 16
     assert sum(weight.numel() for weight in model.module.parameters()) == result.parameters
     done = run(
-        config.out.parent, "harvest", "--model", "lm", "--dataset", config.dataset, "--tokens", "500", "--context", "16",
-        "--hook", "blocks.1.mlp.hook_post", "--json",
+        config.out.parent, "harvest", "--model", "lm", "--dataset", config.dataset, "--tokens", "500",
+        "--context", "16", "--hook", "blocks.1.mlp.hook_post", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["hooks"] == {"blocks.1.mlp.hook_post": 32}

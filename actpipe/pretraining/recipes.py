@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import actpipe
 from actpipe import shipped
 from actpipe.errors import Missing, Misuse
 
