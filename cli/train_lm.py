@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from actpipe.pretraining.config import TrainLMConfig
-from actpipe.pretraining.recipes import read_recipe, recipe_path
+from actpipe.pretraining.recipes import read_recipe
 
 from .options import options_of, shared
 
@@ -39,7 +40,7 @@ Examples:
 @click.option("--compile/--no-compile", "compile", default=None, help="Use torch.compile. Default: on a GPU.")
 @shared
 def command(
-    recipe: str | None, evaluate: str | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
+    recipe: Path | None, evaluate: str | None, dry_run: bool, as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """Train a language model on a text; ./actpipe-out/lm is then a model that `harvest --model` takes.
 
@@ -83,9 +84,9 @@ def _is_typed(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def _converted(context: click.Context, recipe: str) -> dict[str, Any]:
+def _converted(context: click.Context, recipe: Path) -> dict[str, Any]:
     """The recipe's values as the options of the same names take them."""
     known = {parameter.name: parameter for parameter in context.command.params}
     fields = {field.name for field in dataclasses.fields(TrainLMConfig)}
-    found = read_recipe(recipe_path(recipe), fields)
+    found = read_recipe(recipe, fields)
     return {name: known[name].type_cast_value(context, value) for name, value in found.items()}

@@ -15,23 +15,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import actpipe
 from actpipe import shipped
 from actpipe.errors import Missing, Misuse
-
-SHIPPED = "actpipe:"  # of a recipe that comes with the package
-
-
-def recipe_path(name: str) -> Path:
-    """`actpipe:gpt-relu` → the recipe of the shipped model of that name; any other name is a file."""
-    if not name.startswith(SHIPPED):
-        return Path(name)
-    folder = Path(actpipe.__file__).parent / "shipped" / "recipes"
-    path = folder / f"{name.removeprefix(SHIPPED)}.toml"
-    if not path.is_file():
-        known = ", ".join(f"{SHIPPED}{one.stem}" for one in sorted(folder.glob("*.toml")))
-        raise Missing(f"No recipe {name} is shipped; there are {known}.")
-    return path
 
 
 def read_recipe(path: Path, options: Collection[str]) -> dict[str, Any]:
