@@ -27,7 +27,7 @@ def is_named(model: str) -> bool:
 
 def names() -> list[str]:
     """`actpipe:NAME` of every shipped model."""
-    return sorted(PREFIX + card.parent.name for card in WEIGHTS.glob("*/card.json"))
+    return sorted(PREFIX + card.parent.name for card in WEIGHTS.glob("[!.]*/card.json"))
 
 
 def folder(model: str) -> Path:
