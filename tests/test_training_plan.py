@@ -129,7 +129,22 @@ def test_grids_are_what_was_typed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1e-4:x:3", "1:2", "1:2:0", "1:2:1.5", "2:1:3", "0:1:3", "a", "", "1,1", "1,1.0000001", "nan", "-1"]
+    "text",
+    [
+        "1e-4:x:3",
+        "1:2",
+        "1:2:0",
+        "1:2:1.5",
+        "2:1:3",
+        "0:1:3",
+        "a",
+        "",
+        "1,1",
+        "1,1.0000001",
+        "nan",
+        "-1",
+        "1:2:999999999",
+    ],
 )
 def test_a_malformed_grid_is_one_sentence(text: str) -> None:
     with pytest.raises(Misuse, match="--k-sweep"):
@@ -183,6 +198,12 @@ def test_a_derived_grid_grows_with_the_root_of_the_width() -> None:
         ({"architecture": "transcoder", "target_hook": ("large",), "set": ("gate=swish",)}, "'swish' is none of"),
         ({"expansion": (2.0, 2.0)}, "twice"),
         ({"expansion": (0.0,)}, "must be positive"),
+        ({"expansion": (2.0, 2.001)}, r"2,2.001 gives the same number of features twice for .* 256 \(512, 512\)"),
+        ({"lr": (1e-3, 0.00100000001)}, "names the same value twice"),
+        ({"architecture": "tied", "sweep": ("whiten=true,true",)}, "whiten true,true names the same value twice"),
+        ({"seeds": 10**9}, "has 6,000,000,000 members; at most 10,000"),
+        ({"architecture": "relu,gated", "seeds": 900}, "has 10,800 members; at most 10,000"),
+        ({"architecture": "transcoder", "target_hook": ("small",)}, "small would be predicted from itself"),
         ({"lr": (math.inf,)}, "must be positive and finite"),
         ({"lr_decay": 2.0}, "from 0 to 1"),
         ({"seeds": 0}, "at least 1"),
@@ -194,6 +215,11 @@ def test_what_cannot_be_is_one_sentence(options: dict[str, Any], sentence: str) 
     assert isinstance(raised.value, ActpipeError)
     assert raised.value.exit_code == 2
     assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_no_folder_can_have_is_refused_before_training() -> None:
+    with pytest.raises(Misuse, match=r"^hook-h+-relu.* is too long for the name of a folder; sweep fewer fields"):
+        plan(TrainConfig(l1=(1.0,)), {"hook-" + 190 * "h": 16}, raw_unit=lambda reads: 1.0)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from actpipe.errors import ActpipeError, Mismatch, Missing, Misuse
+from actpipe.progress import silent
 from actpipe.store import Store, create_store, slab_files
 from actpipe.training.config import TrainConfig
 from actpipe.training.stage import train
@@ -69,6 +70,10 @@ def refused(config: TrainConfig, sentence: str, error: type[ActpipeError] = Misu
         ({"architecture": "semilinear", "resample_every": 128}, Misuse, "cannot be resampled"),
         ({"device": "cuda:9"}, Misuse, "cuda"),
         ({"architecture": "crosscoder"}, Misuse, "two or more"),
+        ({"expansion": (1e9,)}, Misuse, r"need 3\.6 TB or more to be trained, and cpu has"),
+        ({"expansion": (1e308,)}, Misuse, "TB or more to be trained"),
+        ({"evaluate_loss": True}, Missing, "does not say which model its rows are from. Or skip"),
+        ({"from_model": True}, Missing, "does not say which model its rows are from"),
     ],
 )
 def test_it_is_refused_before_anything_is_written(
@@ -77,6 +82,45 @@ def test_it_is_refused_before_anything_is_written(
     if finished:
         train(config)
     refused(replace(config, **change), sentence, error)
+
+
+def test_a_run_is_neither_a_file_nor_in_its_store(config: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused(replace(config, out=tmp_path / "file" / "sae"), "file is a file, so there can be no run")
+    refused(replace(config, out=tmp_path / "file"), "file is a file")
+    assert (tmp_path / "file").read_text() == "mine"
+    refused(replace(config, out=tmp_path / "store.zarr" / "sae"), "would lie inside each other")
+    assert not (tmp_path / "store.zarr" / "sae").exists()
+    train(config)
+    (tmp_path / "store.zarr").rename(config.out / "store.zarr")
+    refused(replace(config, store=config.out / "store.zarr"), "would lie inside each other")
+
+
+def test_an_account_is_asked_for_before_a_run_is_removed(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="the package wandb is not installed")
+    for name in ("HOME", "NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("wandb.login", lambda: False)  # the real one asks a terminal, and a server
+    train(config)
+    refused(replace(config, log="wandb"), "needs an account: run `wandb login` once, or set WANDB_MODE=offline")
+
+
+def test_what_a_baseline_warns_of_is_said(config: TrainConfig) -> None:
+    said: list[str] = []
+
+    class Listening(type(silent)):  # type: ignore[misc]
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    train(replace(config, architecture="ica", l1=None), Listening())
+    assert said == [
+        f"{HOOK}-ica-x1-s0: FastICA was stopped after 200 iterations, before its components stood still; give it more "
+        "iterations or a larger tolerance, and distrust components of nearly Gaussian rows."
+    ]
 
 
 def test_a_constant_hook_has_nothing_to_learn(tmp_path: Path, config: TrainConfig) -> None:

@@ -187,6 +187,28 @@ def test_a_member_that_diverges_is_named_and_frozen_and_the_others_go_on(config:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_members_that_diverge_at_the_first_step_are_named(config: TrainConfig) -> None:
+    heard = Heard()
+    with pytest.raises(Diverged, match="smaller penalties"):
+        train(replace(config, l1=(1e300,), lr=(2e-3,)), heard)
+    assert [line.split()[0] for line in heard.lines] == [f"{HOOK}-relu-x2-l1_1e+300-s{seed}" for seed in (0, 1)]
+
+
+@pytest.mark.parametrize("others", [{"hook": ("blocks.*",)}, {"architecture": "relu,pca"}])
+def test_what_diverges_on_one_hook_stops_neither_other_hooks_nor_baselines(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, others: dict[str, Any]
+) -> None:
+    step = sae.Ensemble.step
+
+    def broken(ensemble: sae.Ensemble, x: torch.Tensor, target: Any = None) -> sae.StepReport:
+        return step(ensemble, x if len(x.T) != 32 else x * 1e30, target)
+
+    monkeypatch.setattr(sae.Ensemble, "step", broken)
+    members = train(replace(config, l1=(1.0,), seeds=1, **others)).members
+    assert [member["diverged"] for member in members] == [True, False]
+    assert members[1]["fvu"] < 1
+
+
 def tensors_alone(run: Path) -> dict[str, torch.Tensor]:
     (folder,) = (run / "members").iterdir()
     return load_file(folder / "dictionary.safetensors")

@@ -12,7 +12,9 @@ def recorded_model(
     store: Store, device: str | None, *, otherwise: str = "", progress: Progress = silent
 ) -> LanguageModel:
     """In the dtype it was harvested with; `otherwise` says how to do without it."""
-    recorded = store.config["model"]
+    recorded = store.config.get("model")
+    if recorded is None:
+        raise Missing(f"The store {store.place} does not say which model its rows are from. {otherwise}".rstrip())
     try:
         model = load_model(recorded["name"], dtype=recorded["dtype"], device=device, progress=progress)
     except Missing as error:

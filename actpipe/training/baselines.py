@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,12 +64,17 @@ def fit_all(
     seed: int,
     provenance: Mapping[str, Mapping[str, Any]],
     bar: Bar,
+    say: Callable[[str], None],
 ) -> list[sae.Dictionary]:
-    """Of every member, in order; `provenance` by the name of the member."""
+    """Of every member, in order; `provenance` by the name of the member. What a fit warns of is said."""
     sample = reading.sample(sample_rows(groups[0].d, reading.n_rows), seed=seed + 1)
     found = []
     for group in groups:
         for member in group.members:
-            found.append(fitted(run, group, member, reading, sample, provenance[member.name]))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found.append(fitted(run, group, member, reading, sample, provenance[member.name]))
+            for text in dict.fromkeys(str(one.message).rstrip(".") for one in caught):
+                say(f"{member.name}: {text}.")
             bar.advance(1)
     return found

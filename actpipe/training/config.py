@@ -73,7 +73,7 @@ class TrainConfig:
             values = getattr(self, name)
             if any(not (value > 0 and math.isfinite(value)) for value in values):
                 raise Misuse(f"--{name} must be positive and finite, not {', '.join(f'{v:g}' for v in values)}.")
-            if len(set(values)) < len(values):
+            if len({f"{value:.6g}" for value in values}) < len(values):  # to the digits that names show
                 raise Misuse(f"--{name} {','.join(f'{v:g}' for v in values)} names the same value twice.")
         for name in ("lr_warmup", "lr_decay", "sparsity_warmup"):
             value = getattr(self, name)

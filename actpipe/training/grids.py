@@ -11,6 +11,7 @@ from .config import DERIVED, Values
 
 AUTO = "auto"  # what a flag stands for without a value
 DERIVED_MEMBERS = 6
+LARGEST_GRID = 10_000  # members of a run: what is more is a slip of the hand, and planning it would fill the memory
 # Rows are scaled to E‖x‖² = d. Of L0 equal terms each has length √(d / L0), and the penalty removes a term once l1 / 2
 # exceeds that: useful weights grow with √d. Measured on nine hooks of two models (residual, MLP and attention, d 64 to
 # 1536; docs/log.md): L0 between 40 and 120 at the lower end and between 5 and 15 at the upper, on every one.
@@ -56,6 +57,8 @@ def _range(text: str, flag: str) -> Values:
     low, high = _number(parts[0], text, flag), _number(parts[1], text, flag)
     if not parts[2].isdecimal() or int(parts[2]) < 1:
         raise Misuse(f"{flag} {text}: {parts[2]!r} is not a number of members; write LOW:HIGH:COUNT.")
+    if int(parts[2]) > LARGEST_GRID:
+        raise Misuse(f"{flag} {text} asks for {parts[2]} members; at most {LARGEST_GRID:,} are trained in one run.")
     if not 0 < low <= high:
         raise Misuse(f"{flag} {text}: a logarithmic grid needs 0 < LOW ≤ HIGH; give zero in a list, as in 0,1,2.")
     return tuple(_rounded(value) for value in geometric(low, high, int(parts[2])))
@@ -80,6 +83,8 @@ def _number(text: str, whole: str, flag: str) -> float:
 
 def _refuse_a_store(text: str, flag: str) -> None:
     """`--l1-sweep notes.zarr`: the flag may go without a value, so it takes whatever stands behind it."""
+    if not text.strip():
+        return
     if "://" in text or text.rstrip("/").endswith(".zarr") or Path(text).exists():
         raise Misuse(
             f"{flag} took {text!r}, which is no grid. Name the store first, as in `actpipe train-sae {text} {flag}`, "

@@ -6,6 +6,7 @@ fields cannot be stacked and make groups of their own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,12 +33,13 @@ from .fields import (
     parse_value,
     unknown_field,
 )
-from .grids import active_grid, l1_grid, parse_grid
+from .grids import LARGEST_GRID, active_grid, l1_grid, parse_grid
 from .group import Group, PlannedMember, Reads
 
 Kind = type[sae.Architecture]
 Hooks = Mapping[str, int]  # name → width, in the order of the store
 DEFAULT_EXPANSION = 2.0
+LONGEST_NAME = 200  # bytes; file systems take 255, and temporary names are longer
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class Asked:
         if self.values is not None:
             return [kind(value) for value in self.values]
         texts = [self.text] if self.flag == "--set" else self.text.split(",")
-        return [parse_value(text, kind, flag) for text in texts]
+        values = [parse_value(text, kind, flag) for text in texts]
+        if len(set(values)) < len(values):
+            raise Misuse(f"{flag} {self.text} names the same value twice; two members would be identical.")
+        return values
 
 
 def plan(config: TrainConfig, hooks: Hooks, *, raw_unit: Callable[[Reads], float]) -> tuple[Group, ...]:
@@ -74,12 +79,14 @@ def plan(config: TrainConfig, hooks: Hooks, *, raw_unit: Callable[[Reads], float
     for kind in kinds:
         for reads in _reads(config, hooks, kind):
             by_reads.setdefault(reads, []).append(kind)
-    return tuple(
+    groups = tuple(
         group
         for reads, kinds in by_reads.items()
         for kind in kinds
         for group in _groups(config, hooks, kind, reads, asked, raw_unit)
     )
+    _check_names(groups)
+    return groups
 
 
 def _asked(config: TrainConfig) -> list[Asked]:
@@ -116,7 +123,10 @@ def _reads(config: TrainConfig, hooks: Hooks, kind: Kind) -> list[Reads]:
         raise Misuse(f"{kind.name} predicts one hook from another; name the one to predict with --target-hook.")
     if len(targets) != len(chosen):
         raise Misuse(f"{len(chosen)} hooks have {len(targets)} targets; give one --target-hook for each --hook.")
-    return [Reads((hook,), target) for hook, target in zip(chosen, targets, strict=True)]
+    pairs = list(zip(chosen, targets, strict=True))
+    if itself := next((hook for hook, target in pairs if hook == target), None):
+        raise Misuse(f"{itself} would be predicted from itself; name another --target-hook, or train an autoencoder.")
+    return [Reads((hook,), target) for hook, target in pairs]
 
 
 def _chosen(hooks: Hooks, patterns: tuple[str, ...]) -> list[str]:
@@ -194,12 +204,14 @@ def _members(
     else:
         expansions = _widths_of_baseline(config, architecture, d, out)
     seeds = range(config.seed, config.seed + (1 if architecture.name in SEEDLESS else config.seeds))
+    _check_count(math.prod(len(values) for values in (expansions, seeds, *axes.values())))
+    _check_widths(expansions, d)
     for expansion, seed, *values in ordered_product(expansions, seeds, *axes.values()):
         own = dict(zip(axes, values, strict=True))
         # One learning rate for all is no part of a name.
         named = {field: value for field, value in own.items() if field != "lr" or len(config.lr) > 1}
         parts = [f"{group}-x{expansion:g}", *(f"{field}_{value:.6g}" for field, value in named.items()), f"s{seed}"]
-        settings = {**own, "width": max(1, round(d * expansion)), "seed": seed}
+        settings = {**own, "width": _width(d, expansion), "seed": seed}
         yield PlannedMember("-".join(parts), expansion, settings)
 
 
@@ -208,7 +220,7 @@ def _widths_of_baseline(config: TrainConfig, architecture: sae.Architecture, d: 
     possible = []
     for expansion in config.expansion:
         with suppress(ValueError):
-            architecture.check(sae.Size(d, max(1, round(d * expansion)), out), dict.fromkeys(architecture.swept, 0.0))
+            architecture.check(sae.Size(d, _width(d, expansion), out), dict.fromkeys(architecture.swept, 0.0))
             possible.append(expansion)
     return tuple(possible) or ((2.0,) if architecture.fixed().get("split") else (1.0,))
 
@@ -225,6 +237,36 @@ def _check(group: Group) -> None:
             group.architecture.check(group.size(member), group.hyper(member))
         except ValueError as error:
             raise Misuse(f"{member.name} cannot be: {error}.") from None
+
+
+def _check_count(count: int) -> None:
+    if count > LARGEST_GRID:
+        raise Misuse(f"The grid has {count:,} members; at most {LARGEST_GRID:,} are trained in one run.")
+
+
+def _check_widths(expansions: Values, d: int) -> None:
+    widths = [_width(d, expansion) for expansion in expansions]
+    if len(set(widths)) < len(widths):
+        raise Misuse(
+            f"--expansion {','.join(f'{value:g}' for value in expansions)} gives the same number of features twice for "
+            f"rows of width {d} ({', '.join(map(str, widths))}); two members would be identical."
+        )
+
+
+def _width(d: int, expansion: float) -> int:
+    return max(1, round(min(d * expansion, 2.0**62)))
+
+
+def _check_names(groups: tuple[Group, ...]) -> None:
+    """Names are folders: each member has its own, and a file system must take it."""
+    names = [member.name for group in groups for member in group.members]
+    _check_count(len(names))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Misuse(f"Two members would be called {twice}; give values that differ in their first six digits.")
+    longest = max(names, key=lambda name: len(name.encode()))
+    if len(longest.encode()) > LONGEST_NAME:
+        raise Misuse(f"{longest} is too long for the name of a folder; sweep fewer fields in one run.")
 
 
 def _shown(value: Any) -> str:

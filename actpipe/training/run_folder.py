@@ -152,6 +152,20 @@ class RunFolder:
         return self.path / "checkpoint"
 
 
+def check_place(path: Path, store: Store) -> None:
+    """Raise Misuse where no run can be, before anything is written or removed."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise Misuse(f"{there} is a file, so there can be no run at {path}. Give --out another place.")
+    if not isinstance(store.place, Path):
+        return
+    run, rows = path.resolve(), store.place.resolve()
+    if rows in (run, *run.parents) or run in rows.parents:
+        raise Misuse(
+            f"The run at {path} and the store {store.place} would lie inside each other. Give --out another place."
+        )
+
+
 def _part_of(checkpoint: Path) -> str:
     """How many processes wrote a checkpoint such as `name.0of2.safetensors`, as text; nothing for one."""
     return _count_of(f".{checkpoint.name.removesuffix('.safetensors').rpartition('.')[2]}")

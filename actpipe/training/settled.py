@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import sae
 from actpipe.errors import Missing, Misuse
 from actpipe.harvest.model import resolve_device
 from actpipe.places import Place
+from actpipe.quantities import readable_bytes
 from actpipe.store import Store
 from sae.resampling import check_resampling
 
 from .config import HELD_OUT_SHARE, TrainConfig
-from .group import Group
+from .group import Group, PlannedMember
 
 LONGEST_WARMUP = 1000  # steps, where no share was asked for
 LEAST_ROWS = 300_000  # a small store is read more than once until each member has seen this many rows
@@ -64,6 +68,41 @@ def check_training(config: TrainConfig, groups: Sequence[Group], rows: int) -> N
                 check_resampling(group.architecture, sae.Size(group.d, members[0].width, group.out))
         except ValueError as error:
             raise Misuse(f"{group.name} cannot be trained: {error}.") from None
+
+
+def check_memory(groups: Sequence[Group], device: torch.device) -> None:
+    """Raise Misuse where parameters and Adam's two moments alone are more than the device has.
+
+    The groups are those of this process; those that read the same rows are trained together.
+    """
+    have = _memory_of(device)
+    for reads, together in groupby(groups, key=lambda group: group.reads):
+        need = sum(_bytes(group) for group in together)
+        if have is not None and need > have:
+            raise Misuse(
+                f"The dictionaries of {reads.name} need {readable_bytes(need)} or more to be trained, and {device} has "
+                f"{readable_bytes(have)}. Ask for a smaller --expansion or for fewer members."
+            )
+
+
+def _bytes(group: Group) -> int:
+    """At least, in float32; members of a trained group are as wide as the widest."""
+    if isinstance(group.architecture, sae.Trained):
+        widest = max(group.members, key=lambda member: member.settings["width"])
+        return 3 * 4 * len(group.members) * _numbers(group, widest)
+    return max(4 * _numbers(group, member) for member in group.members)
+
+
+def _numbers(group: Group, member: PlannedMember) -> int:
+    return sum(math.prod(shape) for shape in group.architecture.shapes(group.size(member)).values())
+
+
+def _memory_of(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    if device.type == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
 
 
 def steps_for(config: TrainConfig, rows: int) -> int:

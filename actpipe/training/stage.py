@@ -15,6 +15,7 @@ from typing import Any
 import sae
 from actpipe.errors import Diverged
 from actpipe.harvest.live import LiveStore
+from actpipe.harvest.model import resolve_device
 from actpipe.memory import keep_freed_memory
 from actpipe.progress import Progress, silent
 from actpipe.store import Store
@@ -29,8 +30,8 @@ from .matching import compared
 from .plan import plan
 from .ranks import Ranks
 from .reading import Reading
-from .run_folder import RunFolder
-from .settled import check_training, rows_to_train, settled, whole_store
+from .run_folder import RunFolder, check_place
+from .settled import check_memory, check_training, rows_to_train, settled, whole_store
 from .training import Training
 from .viewers import Nothing, Viewer, viewer_maker
 
@@ -96,6 +97,8 @@ class _Run:
             reading(group.reads)
         rows = rows_to_train(config, store, select, held_out)
         check_training(config, groups, rows)
+        check_memory(ranks.mine(groups), resolve_device(config.device))
+        check_place(config.out, store)
         if config.evaluate_loss and (config.overwrite or not RunFolder(config.out).is_complete):
             model_of(store, "cpu")  # a model that is gone or has changed is found now, not after hours of training
         make_viewer = viewer_maker(config.log)
@@ -130,8 +133,8 @@ class _Run:
         reading = self.readings[reads]
         training = Training(self.config, reading, self.folder, groups, rows=self.rows)
         trainees, seconds = training.fit(progress, Curves(self.folder, reads.name, self.viewer))
-        if self.ranks.count == 1 and all(each.is_frozen for each in trainees):
-            raise _diverged(reads.name)
+        if self.ranks.count == 1 and len(groups) == len(self.groups) and all(each.is_frozen for each in trainees):
+            raise _diverged(self.groups)  # at once; members on other rows would go on
         finished = []
         for each in trainees:
             ensemble = each.ensemble
@@ -162,7 +165,13 @@ class _Run:
         provenance = {member.name: self._provenance(group, member.name) for group, member in members}
         with progress.bar("Fitting baselines", len(members), "baselines") as bar:
             dictionaries = fit_all(
-                self.folder, groups, self.readings[reads], seed=self.config.seed, provenance=provenance, bar=bar
+                self.folder,
+                groups,
+                self.readings[reads],
+                seed=self.config.seed,
+                provenance=provenance,
+                bar=bar,
+                say=progress.say,
             )
         return [
             Finished(group, member, dictionary, _training_of_baseline(dictionary))
@@ -188,10 +197,8 @@ class _Run:
             names = [member.name for group in self.groups for member in group.members]
             whole.write_metrics(joined_lines([lines for _, lines in parts], order, names))
         members = [entries[member.name] for group in self.groups for member in group.members]
-        for reads, of in groupby(self.groups, key=lambda group: group.reads):
-            names = [member.name for group in of for member in group.members]
-            if all(entries[name]["diverged"] for name in names):
-                raise _diverged(reads.name)
+        if all(member["diverged"] for member in members):
+            raise _diverged(self.groups)
         if len(members) > 1:
             whole.write_matching(compared(whole, members, progress))
         whole.write_results(members)
@@ -220,7 +227,9 @@ def _training_of_baseline(dictionary: sae.Dictionary) -> dict[str, Any]:
     }
 
 
-def _diverged(what: str) -> Diverged:
+def _diverged(groups: Sequence[Group]) -> Diverged:
+    where = ", ".join(dict.fromkeys(group.reads.name for group in groups))
     return Diverged(
-        f"Every dictionary on {what} met numbers that are not finite. Train again with --overwrite and a smaller --lr."
+        f"Every dictionary on {where} met numbers that are not finite. Train again with --overwrite and a smaller --lr "
+        "or smaller penalties."
     )

@@ -125,7 +125,8 @@ class Training:
             # A group whose checkpoint is newer than another's waits until the other has caught up.
             due = [each for each in trainees if each.ensemble.steps == step]
             yield [(each.group, each.ensemble.step(x, target)) for each in due]
-            if step % LOG_EVERY_STEPS == 0 and all(each.is_frozen for each in trainees):
+            # Only after a step that was noted, so that every member that froze has been named.
+            if (step + 1) % LOG_EVERY_STEPS == 0 and all(each.is_frozen for each in trainees):
                 return
 
     def _noted(self, reports: list[tuple[Group, sae.StepReport]], bar: Bar, curves: Curves, progress: Progress) -> None:

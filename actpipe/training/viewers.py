@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from actpipe.errors import Missing
+from actpipe.errors import Missing, Misuse
 
 from .config import Log
 
@@ -88,8 +89,23 @@ def _tensorboard() -> MakeViewer:
     return lambda folder, config: TensorBoard(SummaryWriter, folder / "tensorboard")
 
 
+def _sign_in(wandb: Any) -> None:
+    """Now, and not when the run has begun."""
+    try:
+        known = wandb.login()
+    except wandb.errors.Error:
+        known = False
+    if not known:
+        raise Misuse(
+            "--log wandb needs an account: run `wandb login` once, or set WANDB_MODE=offline to keep the curves here."
+        )
+
+
 def _wandb() -> MakeViewer:
     import wandb
+
+    if os.environ.get("WANDB_MODE", "online") in ("online", "run"):
+        _sign_in(wandb)
 
     def opened(folder: Path, config: Mapping[str, Any]) -> Viewer:
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
