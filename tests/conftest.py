@@ -37,6 +37,16 @@ def sentences(count: int, seed: int) -> list[str]:
     ]
 
 
+# The files that take longest. Of several processes none should meet one of these last and alone.
+LONGEST = ("test_docs", "test_harvest_faults", "test_training_resume", "test_cli", "test_sae_triton",
+           "test_sae_ensemble", "test_training_ranks", "test_harvest_capture", "test_training_docs")  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist, which takes one file after the other
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()

@@ -1,7 +1,9 @@
-"""Runs commands of actpipe in processes forked from this one, which has everything imported and a model loaded.
+"""Runs commands of actpipe in processes forked from this one, which has everything imported.
 
-A request on standard input is a line of JSON: `arguments`, `folder`, and when to kill -9 it: `die_at` (the n-th file
-operation of the process) or `die_after` (seconds). The answer is a line with `code`, `stdout` and `stderr`.
+A request on standard input is a line of JSON: `arguments`, `folder`, the `environment` where it is not this process's,
+and when to kill it: `die_at` (the n-th file operation of the process) or `die_after` (seconds), both with -9, `timeout`
+(seconds) with an alarm. The answer is a line with `code`, `stdout` and `stderr`. A request with `here` is a command for
+this process itself: afterwards slabs are small, and models that it loads stay loaded for its children.
 """
 
 from __future__ import annotations
@@ -14,12 +16,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from actpipe.harvest import plan, stage
-from cli.__main__ import main
+from cli.__main__ import COMMANDS, main
 
+# What commands import when they need it, and is slow to import. None starts a thread that a child would miss.
+HEAVY = (
+    "actpipe.analysis.corpus",
+    "actpipe.analysis.sweep",
+    "actpipe.convert.stage",
+    "actpipe.report",
+    "actpipe.training.stage",
+    "altair",
+    "datasets",
+    "rich.progress",
+    "transformer_lens",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.gpt_neox.modeling_gpt_neox",
+    "transformers.models.llama.modeling_llama",
+    "zarr",
+)
 OPERATIONS = ("writev", "fsync", "replace", "rename", "open", "mkdir", "unlink")
 
 
@@ -61,6 +80,10 @@ def kept(load: Callable[..., Any]) -> Callable[..., Any]:
 def run(request: dict[str, Any], outputs: list[Any]) -> None:
     """In the child; does not return."""
     os.chdir(request["folder"])
+    if "environment" in request:
+        os.environ.clear()
+        os.environ.update(request["environment"])
+    signal.alarm(request.get("timeout", 0))
     for descriptor, file in enumerate(outputs, start=1):
         os.dup2(file.fileno(), descriptor)
     sys.argv = ["actpipe", *request["arguments"]]
@@ -91,20 +114,25 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"code": code, "stdout": texts[0], "stderr": texts[1]}
 
 
-def serve() -> None:
+def here(request: dict[str, Any]) -> dict[str, Any]:
     plan.SMALLEST_SLAB_BYTES = 1 << 16
     # Not changed in themselves by a harvest.
     for name in ("load_model", "load_config", "load_tokenizer"):
         setattr(stage, name, kept(getattr(stage, name)))
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv = ["actpipe", *request["arguments"], "--out", str(Path(folder) / "store.zarr"), "--quiet"]
+        sys.stdout, told = open(os.devnull, "w"), sys.stdout  # noqa: SIM115
+        main()
+        sys.stdout = told
+    return {}
+
+
+def serve() -> None:
+    for name in (*(f"cli.{file}" for file, _ in COMMANDS.values()), *HEAVY):
+        import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
-        if request.get("here"):  # so that everything is imported and the model is loaded before the first fork
-            with tempfile.TemporaryDirectory() as folder:
-                sys.argv = ["actpipe", *request["arguments"], "--out", str(Path(folder) / "store.zarr"), "--quiet"]
-                sys.stdout, told = open(os.devnull, "w"), sys.stdout  # noqa: SIM115
-                main()
-                sys.stdout = told
-        print(json.dumps({} if request.get("here") else answer(request)), flush=True)
+        print(json.dumps(here(request) if request.get("here") else answer(request)), flush=True)
 
 
 if __name__ == "__main__":

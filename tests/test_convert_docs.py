@@ -9,8 +9,8 @@ import sae
 from actpipe.convert import FORMATS
 from actpipe.convert.ours import FORMS
 from tests import foreign
+from tests.command_line import run
 from tests.small_run import HOOK, make_run, make_store
-from tests.test_cli import run
 from tests.test_docs import ROOT, commands
 
 PAGE = ROOT / "docs" / "how-to" / "convert.md"

@@ -204,6 +204,7 @@ def run_slowly(config: HarvestConfig) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", HARVEST_SLOWLY, repr(config)], env=environment)
 
 
+@pytest.mark.slow  # ten interpreters; tests/test_harvest_faults.py kills fifty forked processes in every run
 def test_a_killed_harvest_ends_with_the_same_bytes(config: HarvestConfig, tmp_path: Path) -> None:
     whole = replace(config, out=tmp_path / "whole.zarr")
     assert run_slowly(whole).wait() == 0

@@ -535,13 +535,13 @@ def test_a_second_writer_of_a_folder_is_told_and_cannot_remove_it(tmp_path: Path
 
 @pytest.mark.slow
 def test_the_commands_work_on_a_url(url: str, tmp_path: Path, saved_models: dict[str, Path], text_file: Path) -> None:
-    from tests.test_cli import run
+    from tests.command_line import fresh
 
     small = ("--model", str(saved_models["llama"]), "--dataset", str(text_file), "--tokens", "6k", "--context", "24")
     small += ("--batch-size", "8")  # else measured, and recorded
 
     def works(*command: str) -> None:
-        done = run(tmp_path, *command, timeout=300)
+        done = fresh(tmp_path, *command, timeout=300)
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
     works("harvest", *small, "--out", url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .test_cli import run
+from .command_line import run
 from .test_docs import ROOT, commands
 
 

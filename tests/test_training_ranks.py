@@ -33,7 +33,7 @@ from actpipe.training import stage, training
 from actpipe.training.config import TrainConfig
 training.CHECKPOINT_EVERY_S = 0.05
 members = stage.train(eval(sys.argv[1])).members
-print("members", len(members), flush=True)
+sys.stdout.write(f"members {len(members)}\\n")  # one write, which another process cannot split
 """
 
 
