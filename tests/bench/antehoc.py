@@ -44,9 +44,7 @@ def main() -> None:
             _step(network, batches[name])
             times[name].append(time.process_time() - begun)
     rate = _product_rate(options)
-    print(
-        f"{options.batch} × {options.context} tokens, {options.threads} threads; products alone {rate / 1e9:.0f} GFLOP/s"
-    )
+    print(f"{options.batch} × {options.context} tokens; products alone {rate / 1e9:.0f} GFLOP/s")
     cost = {name: statistics.median(times[name]) / flops[name] for name in networks}
     for name in networks:
         seconds = statistics.median(times[name])
