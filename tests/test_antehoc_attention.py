@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import math
+import pathlib
 import pkgutil
 
 import pytest
@@ -258,3 +259,8 @@ def test_alpha_of_each_head_is_learned():
 def test_a_map_that_is_not_there_is_a_sentence(text, error, said):
     with pytest.raises(error, match=said):
         normaliser(text)
+
+
+def test_every_map_is_described_in_the_guide():
+    page = pathlib.Path(__file__).parent.parent / "docs/how-to/t5.md"
+    assert [name for name in NORMALISERS if f"`{name}`" not in page.read_text(encoding="utf-8")] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import zipfile
 from pathlib import Path
 
@@ -10,10 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+import actpipe
+from actpipe.antehoc.hugging_face import load
 from actpipe.antehoc.t5 import T5
 from actpipe.errors import Misuse
 from actpipe.pretraining.tasks import IGNORED, TASKS, Classification, SpanCorruption, Translation, get_task
 from actpipe.pretraining.texts import Examples, Texts, Vocabulary, examples_at
+from tests.command_line import run
+from tests.conftest import WORDS
+from tests.test_docs import ROOT, commands
 
 DATA = Path(__file__).parent.parent.parent / "shared/data"
 PAD, END, FIRST_SENTINEL = 1, 0, 900
@@ -255,3 +261,33 @@ def test_a_t5_learns_the_mood_of_sentences_it_has_read(tmp_path: Path) -> None:
     words = {tokenizer.decode(row[row != IGNORED]) for row in batch["labels"]}
     assert words == {"negative<|endoftext|>", "positive<|endoftext|>"}
     assert np.mean(losses[-5:]) < 0.4 < np.mean(losses[:5])
+
+
+# The guide
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_run(tmp_path: Path) -> None:
+    """In order, on a little text and small models."""
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(WORDS, k=30)) for _ in range(200)]
+    (tmp_path / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    for file, fields in (("verses.jsonl", ("fr", "pt")), ("moods.jsonl", ("sentence", "mood"))):
+        rows = [dict(zip(fields, (text, draw.choice(WORDS)), strict=True)) for text in texts]
+        (tmp_path / file).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    small = ["--tokens", "1k", "--context", "32", "--batch-size", "8", "--vocabulary", "400"]
+    small += ["--set", "d_model=16", "--set", "n_layers=1"]
+    ran = [command for command in commands(ROOT / "docs/how-to/t5.md") if command[0] == "actpipe"]
+    assert len(ran) == 7
+    for command in ran:
+        done = run(
+            tmp_path, *command[1:], *(small if command[1] == "train-lm" else ["--tokens", "1k", "--context", "32"])
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    counts = {
+        name: sum(weight.numel() for weight in load(tmp_path / name)[1].parameters())
+        for name in ("softmax-dense", "entmax-dense", "softmax-topk", "entmax-topk")
+    }
+    assert len(set(counts.values())) == 1
+    rows = actpipe.open_store(tmp_path / "actpipe-out" / "store.zarr").read("encoder_blocks.0.mlp.hook_post", 0, 200)
+    assert 0 < int((torch.as_tensor(rows) != 0).sum(1).max()) <= 32
