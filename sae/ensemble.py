@@ -82,7 +82,7 @@ class Ensemble:
         `width` is for members that set none. `sample` [N, d]: rows in training units; with it each feature first fires
         on `share` of them.
         """
-        check_choices(coder, precision)
+        check_choices(coder, precision, dtype)
         if dead_after < 1:
             raise ValueError(f"a feature is dead after at least 1 row without firing, not {dead_after}")
         schedule = schedule or Schedule()

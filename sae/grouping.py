@@ -77,7 +77,9 @@ def coder_for(
     return choose(n_rows, d, n, density=density, device=device, precision=products)
 
 
-def check_choices(coder: str, precision: str) -> None:
+def check_choices(coder: str, precision: str, dtype: torch.dtype = torch.float32) -> None:
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"parameters are float32 or float64, not {dtype}; precision='bfloat16' is for the products")
     for what, value, known in (
         ("coder", coder, get_args(CoderName)),
         ("precision", precision, get_args(Precision)),

@@ -356,7 +356,8 @@ def test_settings_that_mean_nothing_are_refused(members):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"coder": "fast"}, {"precision": "float16"}, {"d": 0}, {"out": 5}, {"dead_after": 0}]
+    "wrong",
+    [{"coder": "fast"}, {"precision": "float16"}, {"dtype": torch.bfloat16}, {"d": 0}, {"out": 5}, {"dead_after": 0}],
 )
 def test_choices_that_do_not_exist_are_refused(wrong):
     with pytest.raises(ValueError, match=r"\w+ .*\w"):
