@@ -24,8 +24,8 @@ from actpipe.convert.stage import convert
 from actpipe.convert.verification import compare, random_rows
 from actpipe.errors import ActpipeError
 from tests import foreign
+from tests.command_line import fresh, run
 from tests.ours import dictionary
-from tests.test_cli import run
 
 
 class Harmful:
@@ -322,7 +322,7 @@ def test_a_dictionary_that_never_fires_is_not_called_verified(tmp_path: Path) ->
 
 def test_the_command(tmp_path: Path) -> None:
     dictionary("topk", k=4).save(tmp_path / "ours")
-    done = run(tmp_path, "convert", "ours", "there", "--to", "sparsify", "--verify", "--json")
+    done = fresh(tmp_path, "convert", "ours", "there", "--to", "sparsify", "--verify", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["from"], said["to"], said["architecture"]) == ("actpipe", "sparsify", "topk")
