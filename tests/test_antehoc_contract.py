@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,7 @@ from actpipe.errors import Misuse
 from actpipe.harvest.capture import capture
 from actpipe.harvest.model import LanguageModel, load_model
 from actpipe.harvest.sites import all_sites, find_sites
+from actpipe.harvest.unembedding import logit_directions
 from tests.hooked import captured
 
 SMALL = {"vocabulary": 400, "context": 20, "d_model": 32, "n_layers": 2, "n_heads": 4, "d_mlp": 64}
@@ -213,6 +215,31 @@ def test_without_its_units_a_place_holds_its_bias(example: Example) -> None:
         written = captured(network, inputs_of(example), [unit.writes])[unit.writes].flatten(0, 1)
         handle.remove()
         assert (written - written[0]).abs().max().item() < 1e-5, unit
+
+
+def test_neurons_have_a_way_to_the_logits(example: Example) -> None:
+    """Weights alone say which tokens a unit speaks for: W_U (γ ⊙ direction), minus the mean."""
+    if example.reads_twice:
+        return
+    for unit in example.network.units():
+        if re.fullmatch(r"blocks\.\d+\.(mlp\.hook_post|hook_resid_post)", unit.hook):
+            found = logit_directions(str(example.folder), unit.hook, torch.eye(len(unit.directions)))
+            assert found is not None
+            gain = example.network.get_submodule("ln_final").weight
+            expected = (unit.directions * gain) @ example.network.get_submodule("embed").weight.T
+            expected = expected[:, : len(example.model.tokenizer)]
+            assert torch.allclose(found, expected - expected.mean(1, keepdim=True), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_it_compiles_in_one_piece_at_every_stage(example: Example) -> None:
+    network, inputs = copy.deepcopy(example.network), inputs_of(example)
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda: network.logits(**inputs), backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        for fraction in (0.0, 0.03, 0.06, 0.1, 0.2, 0.4, 1.0):
+            network.at(fraction)
+            assert torch.allclose(compiled(), network.logits(**inputs), rtol=0, atol=1e-5)
 
 
 def test_looking_changes_nothing(example: Example) -> None:
