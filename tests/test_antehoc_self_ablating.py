@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ from actpipe.antehoc.ablated_block import attend_past
 from actpipe.antehoc.kwta import soft_winners
 from actpipe.antehoc.self_ablating import SelfAblatingNetwork, live_share, plain, reconstruction
 from actpipe.errors import Misuse
+from tests.command_line import run
+from tests.conftest import sentences
 from tests.hooked import captured
+from tests.test_docs import ROOT, commands
 
 SMALL = {"vocabulary": 30, "context": 12, "d_model": 16, "n_layers": 3, "n_heads": 2, "d_mlp": 24}
 FEW = {"k_attention": 3, "k_neurons": 4}
@@ -352,3 +356,15 @@ def test_hard_masks_tell_the_ablated_stream_less_than_soft_ones(monkeypatch: pyt
     assert soft > 0.95
     assert 1 / 16 < hard < soft - 0.15
     assert soft_loss < hard_loss - 0.2
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n\n".join(sentences(300, seed=1)), encoding="utf-8")
+    small = ["--tokens", "1k", "--context", "32"]
+    sizes = ["--batch-size", "8", "--vocabulary", "400", "--set", "d_model=16", "--set", "d_mlp=32"]
+    ran = commands(ROOT / "docs" / "how-to" / "self-ablating.md")
+    assert [command[1] for command in ran] == ["train-lm", "harvest"]
+    for command in ran:
+        done = run(tmp_path, *command[1:], *small, *(sizes if command[1] == "train-lm" else []))
+        assert done.returncode == 0, f"{command}: {done.stderr}"
