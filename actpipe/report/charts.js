@@ -17,6 +17,7 @@ function theme() {
   };
   return {
     background: "transparent", font, view: { stroke: null }, axis, axisX: { grid: false, domain: true }, axisY: { ticks: false },
+    legend: { labelColor: muted, labelFontSize: 12, symbolStrokeWidth: 0 },
     range: { category: [accent, mark, colour("random"), colour("shuffled"), ink] },
     style: {
       trained: { color: accent, fill: accent, fillOpacity: 0.5, binSpacing: 1 },
@@ -32,6 +33,7 @@ function theme() {
       "trained-band": { color: accent, fill: accent, fillOpacity: 0.2, stroke: null },
       "trained-cell": { color: accent, fill: accent, stroke: null },
       "untrained-line": { color: colour("random"), stroke: colour("random"), strokeWidth: 2, strokeDash: [5, 3], fill: null },
+      "untrained-point": { color: colour("random"), fill: colour("random"), size: 24 },
       "untrained-band": { color: colour("random"), fill: colour("random"), fillOpacity: 0.2, stroke: null },
       "untrained-cell": { color: colour("random"), fill: colour("random"), stroke: null },
       peak: { color: ink, stroke: ink, strokeOpacity: 0.6, orient: "vertical", size: 7, thickness: 1 },

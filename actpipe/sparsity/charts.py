@@ -21,7 +21,12 @@ _TOOLTIP = [
 
 
 def specifications() -> dict[str, dict[str, Any]]:
-    layers = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(padding=12))
+    layers = alt.X(
+        "layer:Q",
+        title="layer",
+        axis=alt.Axis(tickMinStep=1, format="d"),
+        scale=alt.Scale(nice=False, zero=False, padding=12),
+    )
     octaves = alt.X(
         "middle:Q",
         title="position in the sequence, the first is 1",
@@ -81,7 +86,7 @@ def rates() -> dict[str, Any]:
 
 
 def cells() -> dict[str, Any]:
-    """How often the units of every layer fire, one row a layer: the darker a cell, the more units."""
+    """How often the units of every layer fire, one row a layer: the stronger a cell, the more units."""
     x = alt.X(
         "low:Q",
         title="share of tokens on which a unit fires",
@@ -89,7 +94,7 @@ def cells() -> dict[str, Any]:
         axis=alt.Axis(format="~%", tickCount=12, labelExpr=LOG_LABELS),
     )
     y = alt.Y("layer:O", title="layer", axis=alt.Axis(labelOverlap="greedy"))
-    filled = alt.FillOpacity("share:Q", scale=alt.Scale(domainMin=0, range=[0.04, 1]), legend=None)
+    filled = alt.FillOpacity("share:Q", scale=alt.Scale(type="sqrt", domainMin=0, range=[0.04, 1]), legend=None)
     layers = [
         _rows()
         .transform_filter(f"datum.arm === '{arm}'")
