@@ -16,7 +16,7 @@ def small(text: Path, out: Path, **options: Any) -> TrainLMConfig:
     chosen: dict[str, Any] = {
         "dataset": str(text), "vocabulary": 280, "set": ("d_model=16", "n_layers=2", "n_heads=2", "d_mlp=32"),
         "context": 16, "batch_size": 8, "tokens": 40 * 128, "validation_share": 0.1, "validation_tokens": 512,
-        "lr": 1e-2, "device": "cpu", "out": out, "tokens_cache": out.parent / "tokens",
+        "lr": 1e-2, "device": "cpu", "dtype": "float32", "out": out, "tokens_cache": out.parent / "tokens",
     }  # fmt: skip
     return TrainLMConfig(**{**chosen, **options})
 

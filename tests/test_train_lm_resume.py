@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import actpipe
-from actpipe.errors import Misuse
+from actpipe.errors import Mismatch, Misuse
 from actpipe.pretraining import training
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.stage import Run, train_lm
@@ -160,6 +160,21 @@ def test_a_checkpoint_that_is_none_is_refused_and_left_alone(
         with pytest.raises(Misuse, match=r"The checkpoint .* cannot be continued: .* --overwrite"):
             train_lm(config)
         assert checkpoint.read_bytes() == spoiled
+
+
+def test_what_began_in_one_arithmetic_continues_in_it(
+    config: TrainLMConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that computes with bfloat16 and then on one that does not."""
+    train_lm(replace(config, dtype="bfloat16", out=tmp_path / "whole"))
+    config = replace(config, dtype="auto")
+    monkeypatch.setattr("actpipe.pretraining.arithmetic.computes_bfloat16", lambda device: True)
+    stopped(config, monkeypatch)
+    monkeypatch.setattr("actpipe.pretraining.arithmetic.computes_bfloat16", lambda device: False)
+    train_lm(config)
+    assert_same_bits(config.out, tmp_path / "whole")
+    with pytest.raises(Mismatch, match="dtype is 'bfloat16' there and 'float32' here"):
+        train_lm(replace(config, dtype="float32"))
 
 
 def test_a_checkpoint_of_another_training_is_refused(

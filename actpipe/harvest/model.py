@@ -257,14 +257,14 @@ def _without_head(name: str, module: Any, missing: set[str]) -> bool:
 
 def _dtype(dtype: ModelDtype, device: torch.device) -> torch.dtype:
     if dtype == "auto":
-        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+        return torch.bfloat16 if computes_bfloat16(device) else torch.float32
     names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in names:
         raise Misuse(f"The model dtype {dtype!r} is not known; use auto, {', '.join(names)}.")
     return names[dtype]
 
 
-def _computes_bfloat16(device: torch.device) -> bool:
+def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Without the instruction a bfloat16 product is several times slower than float32. Linux only: other systems say no.

@@ -6,15 +6,18 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from actpipe.harvest.model import computes_bfloat16
+
 from .config import TrainLMConfig
 
 
 def dtype_for(config: TrainLMConfig, device: torch.device) -> torch.dtype:
-    """Of matrix products. On a GPU bfloat16 where it has it; on a CPU float32."""
-    if config.dtype != "auto":
-        return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
-    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if has_it else torch.float32
+    """Of matrix products. `auto` is bfloat16 where the processor computes with it: a step of a model of a million
+    weights is then 1.4 (GPT, self-ablating) to 2 times (CRATE) as fast on a CPU, casting included."""
+    wanted = config.dtype
+    if wanted == "auto":
+        wanted = "bfloat16" if computes_bfloat16(device) else "float32"
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
@@ -23,4 +26,5 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
 
 
 def is_compiled(config: TrainLMConfig, device: torch.device) -> bool:
+    """By itself on a GPU alone: on a CPU a compiled step took 1.0 to 1.15 times as long, and a minute to begin."""
     return device.type == "cuda" if config.compile is None else config.compile

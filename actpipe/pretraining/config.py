@@ -44,7 +44,7 @@ class TrainLMConfig:
     validate_every: Annotated[int | None, "Steps between validations. Default: a twentieth of all."] = None
     seed: Annotated[int, "Decides first weights and the order of the text."] = 0
     device: Annotated[str | None, "Where to train, such as cpu or cuda:1. Default: a GPU if there is one."] = None
-    dtype: Annotated[Dtype, "Of matrix products; weights are float32. auto: bfloat16 where it is faster."] = "auto"
+    dtype: Annotated[Dtype, "Of matrix products; weights are float32. auto: bfloat16 where it is fast."] = "auto"
     compile: bool | None = None  # None: where it is faster; the command line has --compile/--no-compile
     tokens_cache: Annotated[Path | None, "Where tokenised text is kept. Default: tokens/ beside --out."] = None
     out: Annotated[Path, "Where the model goes."] = OUT / "lm"

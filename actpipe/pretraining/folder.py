@@ -15,6 +15,8 @@ from actpipe.files import write_json, write_lines
 from actpipe.harvest.provenance import numeric_versions
 from actpipe.store.metadata import differences
 
+from .config import Dtype
+
 FORMAT, VERSION = "actpipe-lm-run", 1
 
 
@@ -50,6 +52,12 @@ class LMFolder:
                 "versions": numeric_versions(),
             },
         )
+
+    def dtype(self) -> Dtype:
+        """Of matrix products in what has begun here: on another machine `auto` may mean another one."""
+        if not self.is_begun:
+            return "auto"
+        return "bfloat16" if self.description()["config"].get("dtype") == "bfloat16" else "float32"
 
     def require(self, settled: dict[str, Any]) -> None:
         """Raise unless this configuration began the run."""

@@ -96,6 +96,8 @@ class Run:
     @classmethod
     def prepared(cls, config: TrainLMConfig, ranks: Ranks, progress: Progress) -> Run:
         """Refuses whatever can be refused before anything of the model is written or removed."""
+        if config.dtype == "auto" and not config.overwrite:
+            config = dataclasses.replace(config, dtype=LMFolder(config.out).dtype())
         device = resolve_device(config.device)
         kind = architecture_class(config)
         task = task_for(config, kind)
