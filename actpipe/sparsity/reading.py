@@ -67,7 +67,7 @@ def _of_stack(stack: str, arms: dict[str, Row]) -> list[str]:
     if start is not None:
         lines[0] = f"{lines[0][:-1]}; at initialisation {_percent(start, key)}."
         if _overlap(trained, start, key):
-            lines[0] = f"{lines[0][:-1]}: no sparser for its training."
+            lines[0] = f"{lines[0][:-1]}: by this number training made it no sparser."
     lines.append(
         f"{trained['never_active']:,} of {trained['units']:,} units never fired, and "
         f"{_say(trained['below_10pct'])} fire on fewer than 10 % of the tokens."
