@@ -15,7 +15,7 @@ from actpipe.errors import Misuse
 from .config import TrainLMConfig
 from .tasks import Task
 
-LOCAL_KINDS = ("files", "saved", "reviews")  # quickly read twice
+LOCAL_KINDS = ("files", "saved", "reviews", "factorlang")  # quickly read twice
 
 
 @dataclass(frozen=True)
