@@ -22,8 +22,8 @@ class HarvestConfig:
     ] = "smollm2"
     dataset: Annotated[
         str,
-        "reviews, actpipe:factorlang, a file (.txt, .jsonl, .parquet), a folder of them, - for standard input, or a Hugging "
-        "Face dataset.",
+        "reviews, actpipe:factorlang, a file (.txt, .jsonl, .parquet), a folder of them, - for standard input, or a "
+        "Hugging Face dataset.",
     ] = "reviews"
     dataset_config: Annotated[str | None, "Configuration of a Hugging Face dataset."] = None
     split: Annotated[str, "Split of a Hugging Face dataset."] = "train"
