@@ -29,6 +29,7 @@ def command(out: Path, as_json: bool, quiet: bool) -> None:
     """
     from actpipe.analysis import AnalyzeConfig, analyze
     from actpipe.harvest.config import HarvestConfig
+    from actpipe.harvest.defaults import fallbacks
     from actpipe.harvest.stage import harvest
     from actpipe.training.config import TrainConfig
     from actpipe.training.stage import train
@@ -38,7 +39,7 @@ def command(out: Path, as_json: bool, quiet: bool) -> None:
 
     progress = progress_for(quiet=quiet)
     store, run, report = (out / place.relative_to(OUT) for place in (STORE, RUN, REPORT))
-    harvest(HarvestConfig(out=store), progress)
+    harvest(HarvestConfig(out=store, **fallbacks((), progress)), progress)
     trained = train(TrainConfig(store=store, out=run), progress)
     for line in table(trained.members):
         progress.say(line)

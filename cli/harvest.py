@@ -9,7 +9,7 @@ import click
 
 from actpipe.harvest.config import HarvestConfig
 
-from .options import options_of, shared
+from .options import options_of, shared, typed
 
 EXAMPLES = """
 \b
@@ -34,12 +34,14 @@ def command(dry_run: bool, text_only: bool, as_json: bool, quiet: bool, **option
     """
     from dataclasses import asdict
 
+    from actpipe.harvest.defaults import fallbacks
     from actpipe.harvest.stage import harvest, plan
     from actpipe.quantities import readable_bytes, readable_count
 
     from .progress import progress_for
 
-    config, progress = HarvestConfig(**options), progress_for(quiet=quiet)
+    progress = progress_for(quiet=quiet)
+    config = HarvestConfig(**{**options, **fallbacks(typed(), progress)})
     if dry_run:
         planned = plan(config, progress)
         click.echo(json.dumps(asdict(planned)) if as_json else "\n".join(planned.lines()))

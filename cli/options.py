@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from actpipe.errors import Misuse
 from actpipe.places import Place
@@ -109,6 +110,12 @@ def _click_type(name: str, kind: Any) -> Any:
     if kind is Path:
         return click.Path(path_type=Path)
     return kind
+
+
+def typed() -> set[str]:
+    """Names of the options that were given to the running command, rather than left at their defaults."""
+    context = click.get_current_context()
+    return {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
 
 
 def shared(command: Command) -> Command:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from actpipe.places import STORE, Place
 from actpipe.training.config import TrainConfig
 from actpipe.training.grids import AUTO, parse_grid
 from actpipe.training.presets import preset_options
 
-from .options import Command, StorePlace, options_of, shared
+from .options import Command, StorePlace, options_of, shared, typed
 
 EXAMPLES = """
 \b
@@ -59,9 +58,8 @@ def command(store: Place, preset: str | None, as_json: bool, quiet: bool, **opti
     for name, (flag, _) in GRIDS.items():
         options[name] = None if options[name] is None else parse_grid(options[name], flag)
     if preset is not None:
-        context = click.get_current_context()
-        typed = {name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
-        options |= {name: value for name, value in preset_options(preset).items() if name not in typed}
+        given = typed()
+        options |= {name: value for name, value in preset_options(preset).items() if name not in given}
     config = TrainConfig(store=store, **options)
 
     from actpipe.training.stage import train
