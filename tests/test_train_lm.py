@@ -19,8 +19,8 @@ from actpipe.pretraining.evaluation import evaluate
 from actpipe.pretraining.probe import plan
 from actpipe.pretraining.recipes import read_recipe
 from actpipe.pretraining.stage import LMResult, architecture_class, architecture_for, train_lm
+from tests.command_line import run
 from tests.lm_runs import small, weights_of
-from tests.test_cli import run
 
 
 @pytest.fixture(scope="module")
