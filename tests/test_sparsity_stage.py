@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from actpipe.errors import Missing, Misuse
-from actpipe.harvest.model import auto_class, load_model
+from actpipe.harvest.model import auto_class, load_model, untrained
 from actpipe.sparsity import SparsityConfig, measure_sparsity
-from actpipe.sparsity.subjects import subjects_of, untrained_twin, write_norms
+from actpipe.sparsity.subjects import subjects_of, write_norms
 
 from .conftest import SPECIAL_TOKENS, WORDS, sentences
 from .test_cli import run
@@ -278,7 +278,7 @@ def test_a_model_of_ours_is_measured_at_its_own_units(tokenizer: Any, text_file:
     model = load_model(str(tmp_path / "model"), dtype="float32", device="cpu")
     subject = subjects_of((), model.config, model.tokenizer)[0]
     torch.testing.assert_close(write_norms(model, subject.site), network.units()[0].directions.norm(dim=1))
-    twin: Any = untrained_twin(model, seed=8).module
+    twin: Any = untrained(model, seed=8).module
     for name, weight in gpt.build(seed=8).state_dict().items():
         torch.testing.assert_close(twin.network.state_dict()[name], weight)
 

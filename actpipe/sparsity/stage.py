@@ -102,8 +102,9 @@ def _measure_arms(
     folder: Path, texts: list[Text], config: SparsityConfig, parts: Parts, progress: Progress
 ) -> tuple[list[Measured], list[Row]]:
     """The model, then its twin at initialisation, with the same texts, documents and rule of firing."""
+    from actpipe.harvest.model import untrained
+
     from .arms import firing_of, measure_arm, write_kt
-    from .subjects import untrained_twin
 
     reading = parts.reading(config)
     measured: list[Measured] = []
@@ -112,7 +113,7 @@ def _measure_arms(
         write = opened.enter_context(_table_writer(folder / "kt.parquet")) if parts.sentences else None
         rows = []
         for arm in (TRAINED, UNTRAINED) if config.untrained else (TRAINED,):
-            model = parts.model if arm == TRAINED else untrained_twin(parts.model, seed=config.seed)
+            model = parts.model if arm == TRAINED else untrained(parts.model, seed=config.seed)
             sums = measure_arm(arm, model, texts, reading, progress)
             firing = firing or firing_of(parts.subjects, sums)
             measured += sums.measured(arm, parts.subjects, firing)

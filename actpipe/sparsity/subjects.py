@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from actpipe.errors import Missing
-from actpipe.harvest.model import LanguageModel, auto_class
-from actpipe.harvest.quiet import quiet_transformers
+from actpipe.harvest.model import LanguageModel
 from actpipe.harvest.sites import Site, block_of, find_sites
 
 if TYPE_CHECKING:
@@ -85,19 +83,6 @@ def write_norms(model: LanguageModel, site: Site) -> Tensor | None:
         return None
     norms: Tensor = torch.linalg.vector_norm(weight.detach().float(), dim=axis)
     return norms
-
-
-def untrained_twin(model: LanguageModel, *, seed: int) -> LanguageModel:
-    """The same configuration with weights as its initialisation draws them, from `seed` alone."""
-    config = copy.deepcopy(model.config)
-    with torch.random.fork_rng(devices=[]), quiet_transformers():
-        torch.manual_seed(seed)
-        if hasattr(config, "built"):  # a model of ours draws from a generator of its own
-            module: Any = type(model.module)(config, config.built().build(seed=seed))
-        else:
-            module = auto_class(config).from_config(config, dtype=torch.float32)
-    module.eval().requires_grad_(False).to(dtype=model.dtype, device=model.device)
-    return replace(model, module=module, config=module.config, headless=False)
 
 
 def is_gated(model: LanguageModel, site: Site) -> bool:
