@@ -59,9 +59,7 @@ class Training:
             progress.bar("Training", self.steps * per_step, "tokens", done=first * per_step) as bar,
         ):
             for step in range(first, self.steps):
-                report = self.stepper.step(step, stop=interrupted())
-                self.position.step = step + 1
-                self._noted(step, report, bar)
+                report = self.advance(step, bar, stop=interrupted())
                 self.position.seconds = time.perf_counter() - began
                 stop = report.stop and self.position.step < self.steps
                 if stop or self._is_save_due():
@@ -71,6 +69,13 @@ class Training:
         self.position.seconds = time.perf_counter() - began
         self._save()
         return self.position
+
+    def advance(self, step: int, bar: Bar, *, stop: bool = False) -> StepReport:
+        """One step, looked at as far as it is due."""
+        report = self.stepper.step(step, stop=stop)
+        self.position.step = step + 1
+        self._noted(step, report, bar)
+        return report
 
     def _continue(self) -> None:
         """From the checkpoint, if there is one; what the curves say beyond it is cut off."""
