@@ -4,8 +4,8 @@
     python -m tests.bench.pretraining --architecture crate --set d_model=96 --set d_mlp=960 --dtype float32
 
 Each round trains both for some steps, in random order; a ratio is the median (and range) over rounds. The bare loop is
-what one would write in a notebook: crops of the same tokens, forward, backward, clipping, fused AdamW, under the
-same autocast, reading the loss at each step. `train-lm` does what it does between two validations: schedule, order of the
+what one would write in a notebook: random crops of the tokens, forward, backward, clipping, fused AdamW, under the same
+autocast, reading the loss at each step. `train-lm` does what it does between two validations: schedule, order of the
 text, checks for numbers that are not finite, curves, progress. Aim: 0.9.
 """
 
