@@ -45,6 +45,11 @@ def test_a_pass_has_every_token_as_a_label_once() -> None:
         assert len(set(labels)) == 20
 
 
+def test_the_first_documents_are_whole_ones_and_at_least_one() -> None:
+    assert [len(TEXTS.first(tokens)) for tokens in (1, 10, 22, 23)] == [1, 1, 1, 2]
+    assert TEXTS.first(22).tokens.tolist() == list(range(10))
+
+
 def test_passes_differ_in_order_and_in_where_the_text_is_cut() -> None:
     def of(epoch: int, seed: int) -> list[list[int]]:
         rows = LanguageModelling().batch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,26 @@ def test_the_loss_is_computed_again_from_the_folder_alone(trained: tuple[TrainLM
     assert from_dataset.loss == result.loss  # the documents that were held out, whatever share is asked for now
 
 
+def test_a_shipped_model_is_evaluated_on_what_was_held_out_of_its_text(
+    trained: tuple[TrainLMConfig, LMResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its card says what it was trained on; the number is that of the card."""
+    from actpipe import shipped
+    from actpipe.shipped.ship import ship
+
+    config, _ = trained
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(shipped, "TOKENIZERS", tmp_path / "tokenizers")
+    shutil.copytree(config.out, tmp_path / "gpt-relu-0")
+    ship(tmp_path / "gpt-relu-0")
+    card = shipped.card("actpipe:gpt-relu-0")
+    again = evaluate("actpipe:gpt-relu-0", replace(config, validation_share=0.7), own_text=False)
+    assert again.loss == card["loss"]
+    assert (again.tokens, again.complete) == (card["tokens"], True)
+    with pytest.raises(Missing, match=r"is not shipped: give --dataset with its text \(nonsense.txt\)"):
+        evaluate("actpipe:gpt-relu-0", config)
+
+
 def test_a_model_is_evaluated_on_another_text(
     trained: tuple[TrainLMConfig, LMResult], saved_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -96,8 +117,8 @@ def test_the_validation_curve_ends_at_the_loss_of_the_card(
 
 def test_documents_held_out_are_not_trained_on(trained: tuple[TrainLMConfig, LMResult]) -> None:
     config, _ = trained
-    (header,) = config.cache.glob("*/header.json")
-    splits = json.loads(header.read_text())["splits"]
+    fingerprint = json.loads((config.out / "training" / "run.json").read_text())["config"]["text"]["fingerprint"]
+    splits = json.loads((config.cache / fingerprint[:16] / "header.json").read_text())["splits"]
     assert splits["train"]["documents"] + splits["validation"]["documents"] == 400
     assert 20 <= splits["validation"]["documents"] <= 60  # a tenth of 400
 

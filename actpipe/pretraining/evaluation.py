@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from actpipe import shipped
 from actpipe.errors import Missing, Misuse
 from actpipe.harvest.model import LanguageModel, load_model, longest_context
 from actpipe.progress import Progress, silent
@@ -28,7 +29,14 @@ from .validation import MOST_TOKENS, loss_of
 def evaluate(name: str, config: TrainLMConfig, progress: Progress = silent, *, own_text: bool = True) -> LMResult:
     """`own_text`: the validation text that was kept with the model, else `config.dataset`. In float32, as the card."""
     folder = LMFolder(Path(name))
-    settled = folder.description()["config"] if folder.is_begun else None
+    card = shipped.card(name) if shipped.is_named(name) else None
+    described = card or (folder.description() if folder.is_begun else None)
+    settled = described["config"] if described else None
+    if own_text and card:
+        source = card["config"]["text"]["source"]["name"]
+        raise Missing(
+            f"The validation text of {name} is not shipped: give --dataset with its text ({source}), or another."
+        )
     if own_text and not (settled and folder.validation.is_dir()):
         raise Missing(f"{name} was not trained by actpipe, so no validation text lies with it. Give --dataset.")
     model = load_model(name, dtype="float32", device=config.device, progress=progress)
@@ -45,7 +53,7 @@ def evaluate(name: str, config: TrainLMConfig, progress: Progress = silent, *, o
         raise Misuse(f"{config.dataset} has too little text for one sequence of {context} tokens.")
     began = time.perf_counter()
     found = loss_of(model, reading, progress, tokens=MOST_TOKENS)
-    trained = folder.results() if settled and folder.is_complete else {}
+    trained = card or (folder.results() if folder.is_complete else {})
     return LMResult(
         out=name,
         architecture=str(getattr(model.config, "architecture", model.config.model_type)),
@@ -85,17 +93,14 @@ def _given_text(
     )
     if settled and settled["text"]["source"]["fingerprint"] == tokens.header["source"]["fingerprint"]:
         progress.say(f"{config.dataset} is what {model.name} was trained on: evaluating its validation documents.")
-        return tokens.texts(VALIDATION)
+        return tokens.texts(VALIDATION).first(MOST_TOKENS)
     return joined(tokens)
 
 
 def joined(tokens: TokenFolder) -> Texts:
     """Both splits as one, about as much of them as is evaluated."""
-    parts = [tokens.texts(split) for split in (VALIDATION, TRAIN)]
-    shift = len(parts[0].tokens)
-    most = max(int((parts[1].bounds[:, -1] <= MOST_TOKENS).sum()), 1)
-    bounds = parts[1].bounds[:most]
+    held_out, trained = (tokens.texts(split).first(MOST_TOKENS) for split in (VALIDATION, TRAIN))
     return Texts(
-        np.concatenate([parts[0].tokens, parts[1].tokens[: int(bounds[-1, -1])]]),
-        np.concatenate([parts[0].bounds, bounds + shift]),
+        np.concatenate([held_out.tokens, trained.tokens]),
+        np.concatenate([held_out.bounds, trained.bounds + len(held_out.tokens)]),
     )

@@ -16,7 +16,6 @@ from actpipe.quantities import readable_count, readable_seconds
 
 from .config import TrainLMConfig
 from .folder import LMFolder
-from .texts import Texts
 from .token_files import VALIDATION, TokenFolder, write_header, write_split
 
 if TYPE_CHECKING:
@@ -45,12 +44,11 @@ def keep_validation(folder: LMFolder, tokens: TokenFolder, *, most: int) -> None
     """The text of the final loss goes with the model, so that the number can be computed again anywhere."""
     if folder.validation.exists():
         return
-    texts: Texts = tokens.texts(VALIDATION)
-    documents = max(1, int((texts.bounds[:, -1] <= most).sum()))
+    texts = tokens.texts(VALIDATION).first(most)
     partial = folder.training / f"validation.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    described = {VALIDATION: write_split(partial, VALIDATION, texts.tokens, texts.bounds[:documents])}
+    described = {VALIDATION: write_split(partial, VALIDATION, texts.tokens, texts.bounds)}
     write_header(partial, dtype=texts.tokens.dtype, fingerprint=tokens.fingerprint, splits=described)
     sync_tree(partial)
     partial.rename(folder.validation)

@@ -33,6 +33,12 @@ class Texts:
         start, stop = self.bounds[document, column : column + 2]
         return self.tokens[start:stop].astype(np.int64)
 
+    def first(self, tokens: int) -> Texts:
+        """The first documents, as many as have no more tokens than that together; at least one."""
+        documents = max(1, int((self.bounds[:, -1] <= tokens).sum()))
+        bounds = self.bounds[:documents]
+        return Texts(self.tokens[: bounds[-1, -1]], bounds)
+
     def window(self, start: int, length: int) -> Integers:
         """`length` tokens from `start`, across documents, as language models read a stream; behind the end comes the
         beginning again."""
