@@ -38,7 +38,10 @@ Examples:
 @click.argument("subject", default=str(STORE))
 @click.option("--row", type=int, help="Trace one row of a store to its document, position, token and text.")
 @click.option("--models", "listing", flag_value="models", help="List what can be a model.")
-@click.option("--architectures", "listing", flag_value="architectures", help="List the kinds of dictionary.")
+@click.option(
+    "--architectures", "listing", flag_value="architectures", help="List the kinds of dictionary that train-sae trains."
+)
+@click.option("--language-models", "listing", flag_value="language_models", help="List what train-lm trains.")
 @click.option("--presets", "listing", flag_value="presets", help="List the grids of published studies.")
 @click.option("--codecs", "listing", flag_value="codecs", help="List the ways to compress a store.")
 @shared

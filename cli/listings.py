@@ -1,4 +1,4 @@
-"""What can be named on the command line: `actpipe info --models`, `--architectures`, `--presets`, `--codecs`."""
+"""What can be named on the command line: `actpipe info --models`, `--architectures` and the others."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def architectures() -> dict[str, dict[str, Any]]:
     return {name: _described(sae.get_architecture(name)) for name in sae.architecture_names()}
 
 
+def language_models() -> dict[str, dict[str, Any]]:
+    """Name → what it is, and its fields with their defaults."""
+    from actpipe.antehoc import ARCHITECTURES
+
+    return {
+        name: {"about": cls.about, "fields": {field.name: str(field.default) for field in dataclasses.fields(cls)}}
+        for name, cls in ARCHITECTURES.items()
+    }
+
+
 def presets() -> dict[str, str]:
     from actpipe.training.presets import PRESETS
 
@@ -47,6 +57,7 @@ def codecs() -> dict[str, str]:
 LISTINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": models,
     "architectures": architectures,
+    "language_models": language_models,
     "presets": presets,
     "codecs": codecs,
 }

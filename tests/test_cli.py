@@ -201,6 +201,7 @@ def test_info_describes_everything(tmp_path: Path, small: tuple[str, ...]) -> No
         ("--architectures", "relu\n  about: The ReLU autoencoder"),
         ("--architectures", "    target_l0: 32.0. Mean number of active features in a row to aim at"),
         ("--presets", "tied-vs-untied: "),
+        ("--language-models", "  about: attention in shared subspaces"),
         ("--models", "smollm2: the embedded model"),
         ("--row=30", "position: "),
     ):

@@ -15,7 +15,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainLMConfig:
-    architecture: Annotated[str, "What is trained (`actpipe info --architectures`)."] = "gpt"
+    architecture: Annotated[str, "What is trained (`actpipe info --language-models`)."] = "gpt"
     set: Annotated[tuple[str, ...], "One value of any field of the architecture; repeat it.", "FIELD=VALUE"] = ()
     task: Annotated[str | None, "What it is trained on. Default: by the kind of architecture."] = None
     task_set: Annotated[tuple[str, ...], "One value of any field of the task; repeat it.", "FIELD=VALUE"] = ()
