@@ -58,6 +58,7 @@ def test_python_snippets_run_one_after_the_other(document: Path, worked: Path) -
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(900)  # nine commands, each of which has its own
 def test_shell_snippets_of_the_readme_run(
     tmp_path: Path, saved_models: dict[str, Path], text_file: Path, embedded_folder: Path
 ) -> None:

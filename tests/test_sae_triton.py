@@ -37,6 +37,7 @@ def kernels_pass(environment: dict[str, str]) -> None:
     assert " skipped" not in ran.stdout
 
 
+@pytest.mark.timeout(900)  # 58 tests together, each of which has its own
 def test_the_kernels_are_as_dense_in_the_interpreter() -> None:
     triton = pytest.importorskip("triton", reason=WITHOUT)
     if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7):
