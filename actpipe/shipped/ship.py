@@ -80,10 +80,15 @@ def _card(folder: LMFolder, saved: Path, settled: dict[str, Any], recipe: str) -
         "tokens_per_second": results["tokens_per_second"],
         "device": results["device"],
         "sha256": weights_hash(saved),
-        "tokenizer": f"{settled['text']['source']['name']}-{settled['tokenizer'][:8]}",
+        "tokenizer": f"{_text(settled)}-{settled['tokenizer'][:8]}",
         "config": settled,
         "actpipe": results["actpipe"],
     }
+
+
+def _text(settled: dict[str, Any]) -> str:
+    """The text as part of a folder's name: `factorlang` for actpipe:factorlang,documents=40000."""
+    return str(settled["text"]["source"]["name"]).removeprefix(shipped.PREFIX).split(",")[0]
 
 
 def _about(architecture: dict[str, Any]) -> str:
