@@ -32,15 +32,14 @@ class LMFolder:
 
     def begin(self, settled: dict[str, Any], recipe: dict[str, Any], *, overwrite: bool) -> None:
         """A new folder, or the one that the same configuration began."""
-        if overwrite:
-            self._remove()
-        for litter in self.path.rglob("*.partial"):  # of a run that was killed while writing
+        self.require_ours()
+        if overwrite and self.path.exists():
+            shutil.rmtree(self.path)
+        for litter in self._litter():
             shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
         if self.is_begun:
             self.require(settled)
             return
-        if self.path.exists() and any(self.path.iterdir()):
-            raise Misuse(f"{self.path} is not empty and holds no training of actpipe. Give --out another place.")
         write_json(
             self._run,
             {
@@ -51,6 +50,22 @@ class LMFolder:
                 "actpipe": actpipe.__version__,
                 "versions": numeric_versions(),
             },
+        )
+
+    def require_ours(self) -> None:
+        """Raise where something lies that is no training: it is neither removed nor written into."""
+        if self.is_begun or not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise Misuse(f"{self.path} is a file, and a model is a folder. Give --out another place.")
+        known = {self.training, *self._litter()} if self.training.is_dir() else set()
+        if {*self.path.iterdir(), *(self.training.iterdir() if known else ())} - known:
+            raise Misuse(f"{self.path} is not empty and holds no training of actpipe. Give --out another place.")
+
+    def _litter(self) -> list[Path]:
+        """Of a run that was killed while writing; where none has begun, only what its first file left."""
+        return list(
+            self.path.rglob("*.partial") if self.is_begun else self.training.glob(f"{self._run.name}.*.partial")
         )
 
     def dtype(self) -> Dtype:
@@ -102,13 +117,6 @@ class LMFolder:
 
     def write_metrics(self, lines: Iterable[dict[str, Any]]) -> None:
         write_lines(self._metrics, lines)
-
-    def _remove(self) -> None:
-        if not self.path.exists():
-            return
-        if not self.is_begun and any(self.path.iterdir()):
-            raise Misuse(f"{self.path} holds no training of actpipe, so it is left alone. Give --out another place.")
-        shutil.rmtree(self.path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Run:
         """Refuses whatever can be refused before anything of the model is written or removed."""
         if config.dtype == "auto" and not config.overwrite:
             config = dataclasses.replace(config, dtype=LMFolder(config.out).dtype())
+        LMFolder(config.out).require_ours()
         device = resolve_device(config.device)
         kind = architecture_class(config)
         task = task_for(config, kind)
