@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from actpipe.errors import Misuse
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.recipes import read_recipe
 
@@ -47,6 +48,8 @@ def command(
     Running the same command again continues a training that was stopped, and does nothing when it is complete.
     """
     context = click.get_current_context()
+    if evaluate is not None:
+        _refuse_beside_evaluate(context)
     if recipe is not None:
         options |= {name: value for name, value in _converted(context, recipe).items() if not _is_typed(context, name)}
     config = TrainLMConfig(**options)
@@ -85,8 +88,32 @@ def _is_typed(context: click.Context, name: str) -> bool:
 
 
 def _converted(context: click.Context, recipe: Path) -> dict[str, Any]:
-    """The recipe's values as the options of the same names take them."""
+    """The recipe's values, read as if they had been typed."""
     known = {parameter.name: parameter for parameter in context.command.params}
     fields = {field.name for field in dataclasses.fields(TrainLMConfig)}
     found = read_recipe(recipe, fields)
-    return {name: known[name].type_cast_value(context, value) for name, value in found.items()}
+    return {
+        name: known[name].type_cast_value(context, _as_typed(recipe, known[name], value))
+        for name, value in found.items()
+    }
+
+
+def _as_typed(recipe: Path, option: click.Parameter, value: Any) -> Any:
+    if getattr(option, "multiple", False):
+        return value if isinstance(value, tuple) else (str(value),)
+    if isinstance(value, tuple):
+        raise Misuse(f"The recipe {recipe} has several values of {option.name!r}, which takes one.")
+    return str(value)
+
+
+# What decides which text is read, and where.
+_OF_EVALUATION = frozenset(
+    {"dataset", "dataset_config", "split", "revision", "text_field", "context", "task", "task_set", "validation_share",
+     "device", "tokens_cache", "recipe", "evaluate", "as_json", "quiet"}
+)  # fmt: skip
+
+
+def _refuse_beside_evaluate(context: click.Context) -> None:
+    for name in context.params:
+        if name not in _OF_EVALUATION and _is_typed(context, name):
+            raise Misuse(f"--{name.replace('_', '-')} is about training and --evaluate trains nothing; leave it out.")

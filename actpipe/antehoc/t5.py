@@ -61,6 +61,8 @@ class T5(Architecture):
             raise Misuse(f"The MLP {self.mlp!r} of t5 is not known; use {', '.join(MLPS)}.")
         if self.mlp != "dense" and not 1 <= self.k <= self.d_mlp:
             raise Misuse(f"k of t5 must be from 1 to the {self.d_mlp} neurons there are, not {self.k}.")
+        if not 0 <= self.k_warmup <= 1:
+            raise Misuse(f"k_warmup of t5 is {self.k_warmup:g}; it is a share of training, from 0 to 1.")
         if min(self.n_decoder_layers, self.d_head) < 0 or self.d_mlp < 1:
             raise Misuse("n_decoder_layers and d_head of t5 are at least 0, and d_mlp at least 1.")
         if self.n_buckets < 4 or self.n_buckets % 4 or self.max_distance <= self.n_buckets:

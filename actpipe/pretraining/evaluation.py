@@ -16,7 +16,7 @@ from actpipe.progress import Progress, silent
 from .config import TrainLMConfig
 from .folder import LMFolder
 from .source import Source
-from .stage import LMResult, recorded_reading
+from .stage import LMResult, assignments, recorded_reading
 from .stepper import Reading
 from .tasks import LanguageModelling, Task, get_task
 from .texts import Texts
@@ -70,7 +70,7 @@ def _task(model: LanguageModel, config: TrainLMConfig, settled: dict[str, Any] |
     if settled is not None:
         return get_task(settled["task"]["name"])(**settled["task"]["fields"])
     if config.task is not None:
-        return get_task(config.task)()
+        return get_task(config.task).of(assignments(config.task_set, "--task-set"))
     if model.kind != "decoder":
         raise Misuse(f"{model.name} has an encoder; say with --task what it shall be evaluated on.")
     return LanguageModelling()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actpipe.errors import Misuse
 from actpipe.harvest.model import load_tokenizer, resolve_device
 from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count, readable_seconds
@@ -20,6 +21,7 @@ from .stage import architecture_class, architecture_for, task_for
 from .stepper import Reading, Stepper
 from .texts import Texts, Vocabulary
 from .tokenise import characters_of
+from .tokenizers import special_of
 
 PROBE_S = 4.0
 WARM_UP_STEPS = 2
@@ -52,10 +54,12 @@ def plan(config: TrainLMConfig, progress: Progress = silent) -> Planned:
     device = resolve_device(config.device)
     kind = architecture_class(config)
     task = task_for(config, kind)
+    if config.tokenizer is None:
+        special_of(config, task)  # is there room for them?
     size = config.vocabulary if config.tokenizer is None else len(load_tokenizer(config.tokenizer))
     architecture = architecture_for(config, kind, size)
     source = Source.of(config, task)  # what is wrong with the dataset is said now
-    tokens = config.tokens or round((characters_of(source, progress) or 0) / CHARACTERS_PER_TOKEN)
+    tokens = config.tokens or _estimated(source, progress)
     steps = max(1, math.ceil(tokens / config.tokens_per_step))
     network = architecture.build(seed=config.seed).to(device).train()
     special = {token: number for number, token in enumerate(task.special_tokens(), start=1)}
@@ -74,6 +78,14 @@ def plan(config: TrainLMConfig, progress: Progress = silent) -> Planned:
         tokens_per_second=rate,
         seconds=steps * config.tokens_per_step / rate,
     )
+
+
+def _estimated(source: Source, progress: Progress) -> int:
+    """Tokens of the text once."""
+    characters = characters_of(source, progress)
+    if characters is None:
+        raise Misuse(f"How long {source.corpora[0].name} is only reading all of it would tell; give --tokens.")
+    return round(characters / CHARACTERS_PER_TOKEN)
 
 
 def _made_up(vocabulary: int, *, columns: int, least: int) -> Texts:

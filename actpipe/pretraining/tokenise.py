@@ -64,7 +64,8 @@ def _write(
         held_out = is_held_out(hashes, described["validation_share"])
         # A document with an empty part is no example of anything.
         whole = (np.diff(bounds, axis=1) > 0).all(axis=1)
-        tokens: NDArray[Any] = np.memmap(partial / "all", dtype, "r")
+        empty = not (partial / "all").stat().st_size  # which cannot be mapped
+        tokens: NDArray[Any] = np.zeros(0, dtype) if empty else np.memmap(partial / "all", dtype, "r")
         splits = {
             name: write_split(partial, name, tokens, bounds[whole & chosen])
             for name, chosen in ((TRAIN, ~held_out), (VALIDATION, held_out))

@@ -30,15 +30,21 @@ def tokenizer_for(config: TrainLMConfig, task: Task, source: Source, progress: P
     """The given tokenizer, the kept one, or a fresh one."""
     if config.tokenizer is not None:
         return _given(config.tokenizer, task)
-    special = (END, *task.special_tokens())
-    least = ALPHABET + len(special)
-    if config.vocabulary < least:
-        raise Misuse(f"--vocabulary {config.vocabulary} is too small: bytes and special tokens are {least} already.")
+    special = special_of(config, task)
     recipe = json.dumps([RECIPE, source.fingerprint(), config.vocabulary, special])
     path = config.cache / f"tokenizer-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.json"
     if not path.exists():
         write_bytes(path, trained(_texts(source, progress), config.vocabulary, special).encode())
     return opened(path.read_text(encoding="utf-8"), special, config.context)
+
+
+def special_of(config: TrainLMConfig, task: Task) -> tuple[str, ...]:
+    """Special tokens of a tokenizer that is trained; Misuse where --vocabulary has no room for them."""
+    special = (END, *task.special_tokens())
+    least = ALPHABET + len(special)
+    if config.vocabulary < least:
+        raise Misuse(f"--vocabulary {config.vocabulary} is too small: bytes and special tokens are {least} already.")
+    return special
 
 
 def trained(texts: Iterable[str], vocabulary: int, special: tuple[str, ...]) -> str:

@@ -38,7 +38,7 @@ class SpanCorruption(Task):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise Misuse(f"share of span-corruption is between 0 and 1, not {self.share:g}.")
-        if self.mean_span < 1 or self.sentinels < 1:
+        if not self.mean_span >= 1 or self.sentinels < 1:
             raise Misuse("mean_span and sentinels of span-corruption are at least 1.")
 
     def special_tokens(self) -> tuple[str, ...]:

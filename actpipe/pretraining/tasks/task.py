@@ -61,11 +61,12 @@ class Task(ABC):
         """No sequence is longer than `context`, which is what the model reads at most."""
 
 
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _READERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "str": str,
-    "bool": {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.__getitem__,
+    "bool": lambda value: _TRUTHS[value.lower()],
 }
 
 
