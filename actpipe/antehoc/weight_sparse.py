@@ -28,7 +28,7 @@ from actpipe.antehoc.decoder import Decoder
 from actpipe.antehoc.gpt import ACTIVATIONS
 from actpipe.antehoc.hook import Hook
 from actpipe.antehoc.initialisation import Writer, initialise
-from actpipe.antehoc.units import Units
+from actpipe.antehoc.units import Kind, Units
 from actpipe.errors import Misuse
 
 
@@ -141,6 +141,7 @@ class WeightSparseDecoder(Decoder):
 
         super().__init__(a, block)
         self.architecture = a
+        self.kind: Kind = "topk_neuron" if a.kept < 1 else "neuron"
         self.add_module("ln_final", RMSNorm(a.d_model))  # in place of the LayerNorm
         self.bigrams = nn.Embedding(a.vocabulary, a.vocabulary) if a.bigrams else None
         self.density = a.density  # δ at this point of training

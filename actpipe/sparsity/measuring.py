@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -121,11 +121,3 @@ def _require_finite(hook: str, rows: Tensor, batch: Batch) -> None:
             f"position {batch.position[bad]}) is not finite. Run the model in another --model-dtype, or leave the hook "
             "out."
         )
-
-
-def subjects_by_stack(subjects: Sequence[Subject]) -> dict[str, list[Subject]]:
-    """{`encoder_blocks`: its subjects}; a wildcard or the defaults may hold several stacks."""
-    found: dict[str, list[Subject]] = {}
-    for subject in subjects:
-        found.setdefault(subject.stack, []).append(subject)
-    return found

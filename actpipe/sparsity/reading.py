@@ -57,9 +57,8 @@ def notes(tasks: list[Row], means: list[Row], *, untrained: bool) -> list[str]:
 
 
 def _of_stack(stack: str, arms: dict[str, Row]) -> list[str]:
-    whose = STACKS.get(stack, f"{stack}: ")
     trained, start = arms["trained"], arms.get("untrained")
-    where = f"{whose}{trained['hooks']} layers" if trained["hooks"] > 1 else f"{whose}layer" if whose else "the layer"
+    where = _where(stack, trained["hooks"])
     key, what = ("nonzero", "of the units are not 0 at a token")
     if trained["firing"] != "nonzero":
         key, what = ("l0_eff_95", "of the units hold 95 % of a token’s contributions")
@@ -73,6 +72,13 @@ def _of_stack(stack: str, arms: dict[str, Row]) -> list[str]:
         f"{_say(trained['below_10pct'])} fire on fewer than 10 % of the tokens."
     )
     return lines
+
+
+def _where(stack: str, hooks: int) -> str:
+    if stack not in STACKS:
+        return f"the {hooks} layers of {stack}" if hooks > 1 else stack
+    whose = STACKS[stack]
+    return f"{whose}{hooks} layers" if hooks > 1 else f"{whose}layer" if whose else "the layer"
 
 
 def _percent(row: Row, key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Firing = Literal["nonzero", "above"]
 
 MLP_HOOKS = "*.mlp.hook_post"
+SCORE = "kwta_gate"  # decides about units, and is none
 # Names under which configurations of transformers, and ours, keep the nonlinearity of the MLP.
 _ACTIVATION_FIELDS = ("dense_act_fn", "hidden_act", "activation_function", "hidden_activation", "activation")
 _GATES = ("gate_proj", "wi_1", "gate_up_proj")  # of an MLP that multiplies its nonlinearity by a linear map
@@ -30,7 +31,7 @@ class Subject:
     """One hook. `activation` is the nonlinearity before it, where the configuration says so."""
 
     site: Site
-    stack: str  # "blocks", "encoder_blocks", "decoder_blocks"; the hook itself outside the blocks
+    stack: str  # what is averaged: "blocks", or "blocks.*.hook_…" where several places of a block are measured
     layer: int | None
     kind: str  # neuron, what units() of a model of ours calls it, or activation for any other tensor
     activation: str | None
@@ -39,12 +40,18 @@ class Subject:
     def hook(self) -> str:
         return self.site.hook
 
+    @property
+    def place(self) -> str:
+        """`blocks.*.mlp.hook_post`: the hook in whichever layer."""
+        block = block_of(self.hook)
+        return self.hook if block is None else self.hook.replace(f"{block[0]}.{block[1]}.", f"{block[0]}.*.", 1)
+
     def firing(self, nonzero_share: float) -> Firing:
         """How its units fire: by not being 0, or by standing out. The share decides only where the design is unknown.
 
         A gate changes nothing: the product with a ReLU is 0 where the ReLU is, the product with a GELU nowhere.
         """
-        if self.kind not in ("neuron", "activation"):
+        if self.kind not in ("neuron", "activation", SCORE):
             return "nonzero"
         if self.activation is not None:
             return "nonzero" if self.activation.startswith("relu") else "above"
@@ -57,12 +64,17 @@ def subjects_of(
     """The hooks that were asked for, else those of the sparse units: behind the nonlinearity of every MLP."""
     kinds = _kinds_of_ours(described)
     try:
-        sites = find_sites(patterns or tuple(kinds) or (MLP_HOOKS,), described, tokenizer)
+        ours = tuple(hook for hook, kind in kinds.items() if kind != SCORE)
+        sites = find_sites(patterns or ours or (MLP_HOOKS,), described, tokenizer)
     except Missing as error:
         if patterns:
             raise
         raise Missing(f"This model has no hook behind the nonlinearity of an MLP; give --hook. {error}") from error
-    return tuple(_subject(site, described, kinds) for site in sites)
+    subjects = [_subject(site, described, kinds) for site in sites]
+    places: dict[str, set[str]] = {}
+    for subject in subjects:
+        places.setdefault(subject.stack, set()).add(subject.place)
+    return tuple(replace(s, stack=s.place) if len(places[s.stack]) > 1 else s for s in subjects)
 
 
 def write_norms(model: LanguageModel, site: Site) -> Tensor | None:
