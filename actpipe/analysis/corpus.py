@@ -1,4 +1,4 @@
-"""The text of a store as the scores need it: how often each token occurs, and a token at random for each row.
+"""The text of a store as the scores need it: how often each token occurs, splits, and a token at random for each row.
 
 One look at the tokens of the committed slabs, before any activation is read.
 """
@@ -14,6 +14,7 @@ from actpipe.store import Store
 from actpipe.store.hashing import splitmix64
 
 from .rows import Rows, block
+from .splits import NAMES, split_of_documents
 
 _PIECE = 1 << 20  # rows looked at together
 
@@ -23,11 +24,15 @@ class Corpus:
         self.store, self.seed = store, np.uint64(seed)
         self.ranges = [store.slab_range(slab) for slab in slabs]
         self.vocabulary = 1 + max(int(store.tokens[a:b].max()) for a, b in self.ranges)  # token ids are below
-        self.token_counts = np.zeros(self.vocabulary, dtype=np.int64)
+        self.split = split_of_documents(store, seed)  # of each document number
+        self.split_token_counts = np.zeros((len(NAMES), self.vocabulary), dtype=np.int64)  # rows that count, by split
         documents: list[NDArray[np.int32]] = []
         for rows in self.blocks(_PIECE):
-            self.token_counts += np.bincount(rows.tokens[rows.counted], minlength=self.vocabulary)
+            key = rows.split[rows.counted].astype(np.int64) * self.vocabulary + rows.tokens[rows.counted]
+            counts = np.bincount(key, minlength=self.split_token_counts.size)
+            self.split_token_counts += counts.reshape(self.split_token_counts.shape)
             documents.append(np.unique(rows.documents[rows.counted]))
+        self.token_counts: NDArray[np.int64] = self.split_token_counts.sum(axis=0)
         self.tokens = int(self.token_counts.sum())  # N
         self.documents = len(np.unique(np.concatenate(documents)))
         self.distinct_tokens = int((self.token_counts > 0).sum())  # V
@@ -43,7 +48,8 @@ class Corpus:
         for first, stop in self.ranges:
             for start in range(first, stop, step):
                 piece = slice(start, min(start + step, stop))
-                yield block(start * store.context, store.tokens[piece], store.doc[piece], store.mask[piece])
+                text = store.tokens[piece], store.doc[piece], store.mask[piece]
+                yield block(start * store.context, *text, self.split)
 
     def random_tokens(self, rows: Rows) -> NDArray[np.int64]:
         """A token for each row, drawn from the corpus: a function of the seed and the row alone."""

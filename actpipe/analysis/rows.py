@@ -1,11 +1,15 @@
-"""A block of whole sequences: tokens, documents, and how far a context window may reach from each row."""
+"""A block of whole sequences: tokens, documents, splits, and how far a context window may reach from each row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 WINDOW = 32  # tokens of a context window
 PEAK = 23  # where the peak stands when the text allows it: three quarters, more past than future
@@ -21,6 +25,25 @@ class Rows:
     counted: NDArray[np.bool_]  # False for padding and excluded special tokens
     span_start: NDArray[np.int64]  # the span of a row: the longest run of counted rows of one document and one
     span_stop: NDArray[np.int64]  # sequence around it, as indices into the block
+    split: NDArray[np.int8]  # of the row's document: splits.PROFILE, EXPLAIN or SCORE
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def tile(self) -> NDArray[np.int64]:
+        """Number in the store of the first row of each row's tile: spans are cut into tiles of WINDOW rows from their
+        start. Where a score needs separate windows, these are they: no two overlap, none crosses a document."""
+        return self.once("tile", self._tiles)
+
+    def _tiles(self) -> NDArray[np.int64]:
+        place = np.arange(len(self.tokens)) - self.span_start
+        return self.first + self.span_start + place // WINDOW * WINDOW
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returns, made once a block however many units ask for it. `name`: the asker's own."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: T = self._made[name]
+        return found
 
     def windows(self, peaks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Start (in the block) and length of the window around each peak: inside its span, full where it can be."""
@@ -29,8 +52,14 @@ class Rows:
         return start, np.minimum(high, start + WINDOW) - start
 
 
-def block(first: int, tokens: NDArray[np.int32], documents: NDArray[np.int32], counted: NDArray[np.bool_]) -> Rows:
-    """Rows from the `[sequences, context]` arrays of a store."""
+def block(
+    first: int,
+    tokens: NDArray[np.int32],
+    documents: NDArray[np.int32],
+    counted: NDArray[np.bool_],
+    split: NDArray[np.int8],
+) -> Rows:
+    """Rows from the `[sequences, context]` arrays of a store; `split` of each document number, and of -1 last."""
     breaks = np.ones(tokens.shape, dtype=bool)
     breaks[:, 1:] = (documents[:, 1:] != documents[:, :-1]) | (counted[:, 1:] != counted[:, :-1])
     starts = np.flatnonzero(breaks)
@@ -43,4 +72,5 @@ def block(first: int, tokens: NDArray[np.int32], documents: NDArray[np.int32], c
         counted=counted.reshape(-1),
         span_start=np.repeat(starts, lengths),
         span_stop=np.repeat(stops, lengths),
+        split=split[documents.reshape(-1)],
     )

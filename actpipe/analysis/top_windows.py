@@ -57,6 +57,7 @@ class TopWindows:
         chosen = _strongest(unit, value, row, self.keep)  # within the block, before looking around the peaks
         unit, row, value, document = unit[chosen], row[chosen], value[chosen], document[chosen]
         start, length = batch.rows.windows(row)
+        assert batch.codes is not None, "top windows are found in the first pass, where dense codes are at hand"
         activations = _around(batch.codes, unit, start, length)
         base = batch.rows.first
         self._add(Windows(unit, value, document, row + base, start + base, length, activations))

@@ -307,11 +307,12 @@ class Store:
 
         A function of the documents' texts: those with the same text are on the same side.
         """
-        chosen = held_out_documents(self._documents, share)
+        chosen = held_out_documents(self.documents, share)
         return np.concatenate([np.isin(text.doc, chosen) & text.mask for text in self._texts()])
 
     @cached_property
-    def _documents(self) -> Documents:
+    def documents(self) -> Documents:
+        """The numbers of those with rows that count, and a hash of the text of each."""
         return documents(self._texts(), opened=opening(self._texts()))
 
     def _texts(self) -> Iterator[Text]:

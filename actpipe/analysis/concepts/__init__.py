@@ -1,0 +1,1 @@
+"""The concept bank: labels that rules give to tokens, in families."""

@@ -1,0 +1,1 @@
+"""Windows of text as vectors."""

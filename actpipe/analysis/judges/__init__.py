@@ -1,0 +1,1 @@
+"""Language models, encoders and people who judge explanations, and the exam that certifies them."""

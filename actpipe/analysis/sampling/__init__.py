@@ -1,0 +1,1 @@
+"""Windows of text drawn with known probabilities, and estimates that weight them."""

@@ -1,0 +1,8 @@
+"""Scores by name; a new one is a file and a line here."""
+
+from .score import Accumulator, Metric, Score, Scored, State, Subject
+
+_ALL: tuple[type[Score], ...] = ()
+SCORES = {score.name: score for score in _ALL}
+
+__all__ = ["SCORES", "Accumulator", "Metric", "Score", "Scored", "State", "Subject"]

@@ -1,0 +1,1 @@
+"""Intervals, controls and corrections for everything that is reported."""
