@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from actpipe.antehoc import ARCHITECTURES, Architecture, Network
@@ -157,6 +158,16 @@ def test_what_was_saved_is_loaded(example: Example) -> None:
         assert torch.equal(network.logits(**inputs), expected)
         assert torch.equal(example.model.module(**inputs).logits, expected)
     assert expected.shape == (3, 20, 400)
+
+
+def test_in_half_the_bytes_every_weight_is_saved_once(example: Example, tmp_path: Path) -> None:
+    save(example.network, example.architecture, example.model.tokenizer, tmp_path, dtype=torch.float16)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert {value.dtype for value in saved.values()} == {torch.float16}
+    assert sum(value.numel() for value in saved.values()) == sum(example.network.n_parameters().values())
+    reopened = load(tmp_path)[1]
+    for name, value in example.network.state_dict().items():
+        assert torch.equal(reopened.state_dict()[name], value.half().float()), name
 
 
 def test_the_untrained_twin_goes_by_its_name(example: Example) -> None:

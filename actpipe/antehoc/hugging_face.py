@@ -138,10 +138,9 @@ def save(
     config_class = AntehocT5Config if architecture.model_type == AntehocT5Config.model_type else AntehocConfig
     config = config_class(architecture.name, architecture.fields, **_special_tokens(tokenizer))
     model = _MODELS[config_class.model_type](config, network)
-    weights = {name: value.to(dtype) for name, value in model.state_dict().items()}
     config.dtype = dtype
     with quiet_transformers():
-        model.save_pretrained(folder, state_dict=weights)
+        model.save_pretrained(folder, state_dict=_rounded(model.state_dict(), dtype))
         tokenizer.save_pretrained(folder)
 
 
@@ -175,6 +174,12 @@ def own_places(model: nn.Module) -> dict[str, tuple[str, Side]]:
         if isinstance(module, Hook):
             places[path.removeprefix(INSIDE)] = (path, "output")
     return places
+
+
+def _rounded(weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """What was one tensor under two names stays one, so that a tied head is written once."""
+    cast = {value.data_ptr(): value.to(dtype) for value in weights.values()}
+    return {name: cast[value.data_ptr()] for name, value in weights.items()}
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
