@@ -20,8 +20,9 @@ _PIECE = 1 << 20  # rows looked at together
 
 
 class Corpus:
-    def __init__(self, store: Store, slabs: Sequence[int], seed: int) -> None:
-        self.store, self.seed = store, np.uint64(seed)
+    def __init__(self, store: Store, slabs: Sequence[int], seed: int, texts: Sequence[str] | None = None) -> None:
+        """`texts`: of every token id, where the tokenizer is at hand."""
+        self.store, self.seed, self.texts = store, np.uint64(seed), texts
         self.ranges = [store.slab_range(slab) for slab in slabs]
         self.vocabulary = 1 + max(int(store.tokens[a:b].max()) for a, b in self.ranges)  # token ids are below
         self.split = split_of_documents(store, seed)  # of each document number
