@@ -72,6 +72,7 @@ def _card(folder: LMFolder, saved: Path, settled: dict[str, Any], recipe: str) -
         "architecture": settled["architecture"],
         "parameters": results["parameters_by_kind"],
         "tokens": results["tokens"],
+        "best_step": results["best_step"],
         "loss": found.loss,
         "perplexity": found.perplexity,
         "evaluated_tokens": found.tokens,
@@ -83,6 +84,7 @@ def _card(folder: LMFolder, saved: Path, settled: dict[str, Any], recipe: str) -
         "tokenizer": f"{_text(settled)}-{settled['tokenizer'][:8]}",
         "config": settled,
         "actpipe": results["actpipe"],
+        "versions": folder.description()["versions"],
     }
 
 
