@@ -5,12 +5,16 @@ Between 1 % and 5 % of codes are active, so everything after the encoder costs a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .rows import Rows
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,14 @@ class Firings:
     # in a second pass, which reads saved codes.
     codes: NDArray[np.float32] | None = None
     _parts: dict[int, Firings] = field(default_factory=dict, repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returns, made once a block and set of units however many scores ask. `name`: the asker's own."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: T = self._made[name]
+        return found
 
     def of(self, split: int) -> Firings:
         """Those on rows of one split, with the same `rows`; found once a block however many scores ask."""
