@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sae
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.histogram import edges
 from actpipe.analysis.member_pass import MemberPass
 from actpipe.analysis.rows import PEAK, WINDOW, Rows
 from actpipe.analysis.top_windows import KEEP, TopWindows
+from actpipe.analysis.units.dictionary import DictionaryUnits
 from actpipe.store import Store
 
 from .small_run import CONTEXT, HOOK, TOKENS, WIDTH, make_dictionary, make_store
@@ -38,8 +40,12 @@ def codes(store: Store) -> np.ndarray:
     return np.where(store.mask.reshape(-1, 1), dense, 0)
 
 
+def units_of(dictionary: sae.Dictionary) -> DictionaryUnits:
+    return DictionaryUnits(name="m", hook=HOOK, writes=HOOK, dictionary=dictionary, chosen=np.arange(WIDTH))
+
+
 def member_pass(corpus: Corpus) -> MemberPass:
-    return MemberPass(DICTIONARY, np.arange(WIDTH), corpus, EDGES, seed=0)
+    return MemberPass(units_of(DICTIONARY), corpus, EDGES, seed=0)
 
 
 def consume(corpus: Corpus, blocks: list[Rows]) -> MemberPass:
@@ -183,6 +189,14 @@ def assert_same(one: MemberPass, other: MemberPass) -> None:
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
 
+def test_a_pass_that_was_saved_goes_on_as_if_it_had_not(found: MemberPass, corpus: Corpus) -> None:
+    blocks = list(corpus.blocks(CONTEXT))
+    taken_up = member_pass(corpus)
+    taken_up.restore({name: values.copy() for name, values in consume(corpus, blocks[:7]).state().items()})
+    taken_up.merge(consume(corpus, blocks[7:]))
+    assert_same(taken_up, found)
+
+
 def test_a_document_in_two_parts_shows_its_stronger_peak_once(corpus: Corpus, codes: np.ndarray) -> None:
     blocks = list(corpus.blocks(CONTEXT))
     parts = [consume(corpus, [block]).top_windows for block in blocks]
@@ -224,7 +238,7 @@ def test_corpus_counts_masked_rows_only(store: Store, corpus: Corpus) -> None:
 
 def test_codes_that_are_not_finite_count_as_zero_and_are_counted(corpus: Corpus, tmp_path: Path) -> None:
     broken = make_dictionary([0.0, float("nan"), 0.0, 0.0, 0.0])
-    found = MemberPass(broken, np.arange(WIDTH), corpus, EDGES, seed=0)
+    found = MemberPass(units_of(broken), corpus, EDGES, seed=0)
     rows = next(corpus.blocks(CONTEXT))
     found.consume(rows, corpus.store.read(HOOK, 0, CONTEXT))
     assert found.not_finite == CONTEXT

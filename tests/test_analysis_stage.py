@@ -261,7 +261,11 @@ def test_ctrl_c_leaves_the_old_report_or_none(copied: AnalyzeConfig, tmp_path: P
             with pytest.raises(KeyboardInterrupt):
                 analyze(changed, Listener(stop_at=moment))
     assert (copied.out / "summary.json").read_bytes() == before
-    assert files(tmp_path) == ["report", "run", "store.zarr"]
+    left = set(files(tmp_path)) - {"report", "run", "store.zarr"}
+    assert left == {"report.work.partial", "new.work.partial"}, "what was gathered is kept for the next time"
+    for out in (copied.out, tmp_path / "new"):
+        analyze(AnalyzeConfig(run=copied.run, out=out, seed=5))
+    assert files(tmp_path) == ["new", "report", "run", "store.zarr"]
 
 
 KILLED = """

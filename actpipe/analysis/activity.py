@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,13 @@ class Activity:
         self.count += other.count
         self.power_sums += other.power_sums
         np.maximum(self.max, other.max, out=self.max)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"rows": np.array(self.rows), "count": self.count, "power_sums": self.power_sums, "max": self.max}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        self.rows = int(state["rows"])
+        self.count, self.power_sums, self.max = state["count"], state["power_sums"], state["max"]
 
     @property
     def density(self) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ class AnalyzeConfig:
     run: Annotated[Path, "Folder that `actpipe train-sae` wrote."]
     out: Annotated[Path, "Folder of the report."]
     store: Annotated[Place | None, "Store to analyse on; the one the run was trained on when not given."] = None
+    scores: Annotated[str, "Scores beyond those of tokens: all, none, or a list such as rules,concepts."] = "all"
     units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
     seed: Annotated[int, "Draws the features and the controls."] = 0
     overwrite: Annotated[bool, "Compute again even when nothing changed."] = False

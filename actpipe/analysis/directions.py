@@ -39,9 +39,10 @@ def neighbours(directions: Tensor, units: NDArray[np.int64]) -> tuple[NDArray[np
     """For each of `units` the other feature with the largest cosine, and the cosine; None in a dictionary of one."""
     if len(directions) < 2:
         return None
+    directions = torch.nn.functional.normalize(directions, dim=1)
     nearest, cosines = [], []
     for chunk in torch.split(torch.from_numpy(units).to(directions.device), _ROWS):
-        cosine = directions[chunk] @ directions.T  # directions have length 1
+        cosine = directions[chunk] @ directions.T
         cosine[torch.arange(len(chunk)), chunk] = -2
         best = cosine.max(dim=1)
         nearest.append(best.indices.cpu().numpy())

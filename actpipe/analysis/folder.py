@@ -70,6 +70,18 @@ def replaced_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+@contextmanager
+def work_folder(out: Path, key: str) -> Iterator[Path]:
+    """Where an analysis keeps what it has gathered: a killed one of the same inputs (`key`) goes on from there. It goes
+    when the analysis is whole; what another analysis of `out` left is removed first."""
+    place = out.absolute().with_name(f"{out.name}.work.partial")
+    if place.exists() and not (place / key).exists():
+        shutil.rmtree(place)
+    (place / key).mkdir(parents=True, exist_ok=True)
+    yield place / key
+    shutil.rmtree(place)
+
+
 def _remove_stale(out: Path) -> None:
     """Folders of analyses whose process is gone (or is this one)."""
     pattern = re.compile(re.escape(out.name) + r"\.(\d+)\.(new|old)\.partial")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +33,9 @@ class Histogram:
 
     def merge(self, other: Self) -> None:
         self.counts += other.counts
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"counts": self.counts}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        self.counts = state["counts"]

@@ -1,10 +1,11 @@
-"""All members of one hook: two passes over its rows, then one set of tables a member."""
+"""All sets of units of one hook: passes over its rows, then one set of tables a member."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +20,27 @@ from actpipe.progress import Progress
 
 from .corpus import Corpus
 from .directions import Logits, logits, neighbours
+from .gathering import Gathering, scored
 from .histogram import edges
 from .inputs import Inputs, Member
-from .member_pass import CONTROL_UNITS, MemberPass, drawn
-from .random_directions import RandomDirections, sample_rows
-from .sweep import sweep
+from .member_pass import CONTROL_UNITS, MemberPass, RandomPass, drawn
+from .passes import Checking, Encoding, Gatherer, Source, run
+from .scores import Score, Scored
 from .tables import controls_table, examples_table, histograms_table, units_table
+from .units import UnitSet
+from .units.dictionary import DictionaryUnits, gives_negative_codes
+from .units.random_directions import RandomDirections, sample_rows
+
+P = TypeVar("P", MemberPass, RandomPass)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What every score says of one set of units, by the name of the score."""
+
+    units: UnitSet
+    scored: dict[str, Scored]
+    density: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,82 +48,138 @@ class Analysed:
     member: Member
     width: int
     tables: dict[str, pa.Table]  # units, examples, histograms, controls
+    found: Found
+    controls: dict[str, Found]  # by the name of the control
     not_finite: int
     logits_missing: str | None  # why there are none
 
 
 class HookAnalysis:
     def __init__(
-        self, inputs: Inputs, hook: str, corpus: Corpus, *, units: int | None, seed: int, progress: Progress
+        self,
+        inputs: Inputs,
+        hook: str,
+        corpus: Corpus,
+        *,
+        scores: Sequence[Score],
+        units: int | None,
+        seed: int,
+        folder: Path,
+        gather: Gatherer | None = None,
+        progress: Progress,
     ) -> None:
+        """`folder` keeps what is gathered until the analysis is whole; `gather` does parts on other processes."""
         self.store, self.model, self.hook, self.corpus = inputs.store, inputs.model, hook, corpus
         self.members = [member for member in inputs.members if member.hook == hook]
         self.units, self.seed, self.progress = units, seed, progress
+        self.scores, self.folder, self.gather = scores, folder, gather
         self.device = resolve_device(None)
         statistics = self.store.statistics(hook)
         self.mean = torch.from_numpy(statistics.mean).float().to(self.device)
         self.edges: NDArray[np.float64] = edges(float(np.sqrt(statistics.mean_square)))
+        self.sample = sample_rows(self.store, hook, corpus).to(self.device)
 
     def run(self) -> Iterator[Analysed]:
-        passes = [self._member_pass(member) for member in self.members]
-        self._sweep(passes, widest=max(each.dictionary.n for each in passes), title="Reading the store")
-        controls = self._controls(passes)
-        self._sweep(controls, widest=CONTROL_UNITS, center=self.mean, title="Reading for the controls")
+        empty = [MemberPass(u, self.corpus, self.edges, self.seed, self.scores) for u in map(self._units, self.members)]
+        passes = self._encoded("members", empty, "Reading the store")
+        controls = self._encoded("controls", self._controls(passes), "Reading for the controls")
+        seconds = self._checked(passes, controls)
         with self.progress.bar("Writing tables", len(passes), "dictionaries") as bar:
             for index, (member, control) in enumerate(zip(self.members, controls, strict=True)):
-                yield self._tables(member, passes[index], control)
+                yield self._analysed(member, passes[index], control, seconds[3 * index : 3 * index + 3])
                 bar.advance(1)
 
-    def _member_pass(self, member: Member) -> MemberPass:
+    def _units(self, member: Member) -> UnitSet:
         dictionary = _load(member.path, self.device)
-        units = drawn(dictionary.n, self.units or dictionary.n, self.seed)
-        return MemberPass(dictionary, units, self.corpus, self.edges, self.seed)
+        return DictionaryUnits(
+            name=member.name,
+            hook=member.hook,
+            writes=member.writes,
+            dictionary=dictionary,
+            chosen=drawn(dictionary.n, self.units or dictionary.n, self.seed),
+            signed=gives_negative_codes(dictionary, self.sample[:4096]),
+        )
 
-    def _controls(self, passes: list[MemberPass]) -> list[RandomDirections]:
+    def _controls(self, passes: Sequence[MemberPass]) -> list[RandomPass]:
         """Other directions for each member, so that members are independent draws of the control."""
-        sample = sample_rows(self.store, self.hook, self.corpus).to(self.device) - self.mean
         controls = []
         for index, found in enumerate(passes):
             density = found.activity.density
-            controls.append(RandomDirections(density[density > 0], sample, self.corpus, seed=self.seed + 1 + index))
+            units = RandomDirections.matching(
+                density[density > 0],
+                self.sample,
+                self.mean,
+                n=CONTROL_UNITS,
+                seed=self.seed + 1 + index,
+                name=found.units.name,
+                hook=self.hook,
+            )
+            controls.append(RandomPass(units, self.corpus, self.seed, self.scores))
         return controls
 
-    def _sweep(
-        self,
-        consumers: list[MemberPass] | list[RandomDirections],
-        *,
-        widest: int,
-        title: str,
-        center: Tensor | None = None,
-    ) -> None:
-        sweep(
-            self.store,
-            self.hook,
-            self.corpus,
-            consumers,
-            widest=widest,
-            center=center,
+    def _encoded(self, name: str, empty: Sequence[P], title: str) -> list[P]:
+        encoding: Encoding[P] = Encoding(
+            name=name,
+            corpus=self.corpus,
+            empty=empty,
+            hook=self.hook,
             device=self.device,
-            progress=self.progress,
-            title=title,
+            folder=self.folder / name if self.scores else None,
         )
+        return run(encoding, self.folder, self.progress, title, self.gather)
 
-    def _tables(self, member: Member, found: MemberPass, random: RandomDirections) -> Analysed:
+    def _checked(self, passes: Sequence[MemberPass], controls: Sequence[RandomPass]) -> list[Gathering]:
+        """For each member three gatherings of a second pass: of its units, of shuffled ones, of random directions."""
+        empty, sources = [], []
+        with self.progress.bar("Fitting explanations", len(passes), "dictionaries") as bar:
+            for index, (found, control) in enumerate(zip(passes, controls, strict=True)):
+                firsts = (found.scores, found.shuffled_scores, control.scores)
+                empty += [Gathering.second(first, self.scores) for first in firsts]
+                members = Source(
+                    folder=self.folder / "members",
+                    number=index,
+                    n_units=found.units.n,
+                    gatherings=(3 * index, 3 * index + 1),
+                    shuffled=found.shuffled_units,
+                    seed=self.seed,
+                )
+                random = Source(
+                    folder=self.folder / "controls", number=index, n_units=control.units.n, gatherings=(3 * index + 2,)
+                )
+                sources += [members, random]
+                bar.advance(1)
+        if not any(each.accumulators for each in empty):
+            return empty
+        checking = Checking(name="checked", corpus=self.corpus, empty=empty, sources=sources)
+        return run(checking, self.folder, self.progress, "Measuring explanations", self.gather)
+
+    def _analysed(
+        self, member: Member, found: MemberPass, random: RandomPass, seconds: Sequence[Gathering]
+    ) -> Analysed:
+        directions = found.units.directions
         with torch.inference_mode():
-            directions = found.dictionary.directions.float()
-            raised, missing = self._logits(member, directions[torch.from_numpy(found.units).to(directions.device)])
-            nearest = neighbours(directions, found.units)
-        name = member.name
+            raised, missing = self._logits(member, directions)
+            nearest = neighbours(found.units.source, found.units.feature)
         tables = {
-            "units": units_table(name, found, raised, nearest),
-            "examples": examples_table(name, found),
-            "histograms": histograms_table(name, found),
-            "controls": controls_table(name, found, random),
+            "units": units_table(found, raised, nearest),
+            "examples": examples_table(found),
+            "histograms": histograms_table(found),
+            "controls": controls_table(found, random),
         }
+        firsts = (found.scores, found.shuffled_scores, random.scores)
+        own, shuffled, drawn_at_random = (
+            scored(first, second, self.scores) for first, second in zip(firsts, seconds, strict=True)
+        )
+        few = found.shuffled_scores.subject.units
         return Analysed(
             member=member,
-            width=found.dictionary.n,
+            width=len(found.units.source),
             tables=tables,
+            found=Found(found.units, own, found.activity.density),
+            controls={
+                "shuffled": Found(few, shuffled, found.activity.density[found.shuffled_units]),
+                "random_directions": Found(random.units, drawn_at_random, random.activity.density),
+            },
             not_finite=found.not_finite,
             logits_missing=missing,
         )

@@ -17,7 +17,7 @@ from actpipe.training.run_folder import RunFolder
 from .config import AnalyzeConfig
 
 # Part of the digest of the inputs: raise it when the same inputs give other tables.
-REVISION = 1
+REVISION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _name(recorded: Any) -> str | None:
 def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     """Of everything the tables are computed from. Dictionaries are read whole; the store answers by its fingerprint."""
     sha = hashlib.sha256()
-    asked = {"revision": REVISION, "units": config.units, "seed": config.seed}
+    asked = {"revision": REVISION, "scores": config.scores, "units": config.units, "seed": config.seed}
     store = {"fingerprint": inputs.store.fingerprint, "slabs": list(inputs.slabs)}
     results = [member.result for member in inputs.members]
     sha.update(json.dumps([asked, store, inputs.run.description(), results], sort_keys=True).encode())

@@ -1,57 +1,68 @@
-"""Everything that one pass over the rows gathers about the units of one dictionary."""
+"""Everything that one pass over the rows gathers about one set of units, and about its control `shuffled`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-import sae
 
 from .activity import Activity
 from .corpus import Corpus
 from .firings import Firings, firings
+from .gathering import Gathering, below
 from .histogram import Histogram
 from .rows import Rows
+from .scores import Score, State, Subject
+from .shuffling import shuffled
 from .token_sums import TokenSums
 from .top_windows import TopWindows
+from .units import UnitSet
+from .units.chosen import ChosenUnits
 
 CONTROL_UNITS = 256  # a member and control; medians of 256 are steady, and they cost a fraction of the whole
+SHUFFLED, RANDOM = "shuffled", "random_directions"  # controls that every score meets
 
 
 class MemberPass:
-    """Accumulators of `units` (feature numbers, increasing) of a dictionary; merges with another part of the same."""
+    """Accumulators of a set of units; merges with those of other parts of the rows."""
 
     def __init__(
-        self,
-        dictionary: sae.Dictionary,
-        units: NDArray[np.int64],
-        corpus: Corpus,
-        edges: NDArray[np.float64],
-        seed: int,
+        self, units: UnitSet, corpus: Corpus, edges: NDArray[np.float64], seed: int, scores: Sequence[Score] = ()
     ) -> None:
-        self.dictionary, self.units, self.corpus = dictionary, units, corpus
-        self.activity = Activity(len(units))
-        self.histogram = Histogram(len(units), edges)
+        self.units, self.corpus, self.seed = units, corpus, seed
+        self.activity = Activity(units.n)
+        self.histogram = Histogram(units.n, edges)
         self.token_sums = TokenSums(corpus.vocabulary)
-        self.top_windows = TopWindows(len(units))
-        # Control shuffled_tokens: indices into `units`, and their sums over tokens drawn at random.
-        self.shuffled_units = drawn(len(units), CONTROL_UNITS, seed)
+        self.top_windows = TopWindows(units.n)
+        # Control shuffled_tokens: indices of units, and their sums over tokens drawn at random.
+        self.shuffled_units = drawn(units.n, CONTROL_UNITS, seed)
         self.shuffled_sums = TokenSums(corpus.vocabulary)
-        self._is_shuffled = np.isin(np.arange(len(units)), self.shuffled_units)
+        self._is_shuffled = np.isin(np.arange(units.n), self.shuffled_units)
         self.not_finite = 0  # codes that were NaN or infinite, and count as zero
+        subject = Subject(units=units, n=units.n, corpus=corpus, seed=seed)
+        self.scores = Gathering.first(subject, scores)
+        few = ChosenUnits(of=units, index=self.shuffled_units)
+        moved = Subject(units=few, n=few.n, corpus=corpus, seed=seed, control=SHUFFLED)
+        self.shuffled_scores = Gathering.first(moved, scores)
 
-    def consume(self, rows: Rows, x: Tensor) -> None:
-        """`x` [B, d]: the activations of `rows`, on the dictionary's device."""
+    def consume(self, rows: Rows, x: Tensor) -> Firings:
+        """`x` [B, d]: the activations of `rows`, on the device of the units."""
         batch = firings(rows, self._codes(x))
         self.activity.update(batch)
         self.histogram.update(batch)
         self.top_windows.update(batch)
         self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
-        self._shuffle(batch)
+        self._shuffle_tokens(batch)
+        self.scores.update(batch)
+        return batch
+
+    def close_part(self, rows: Rows, batches: Sequence[Firings]) -> None:
+        """`batches`: all that was consumed of a part, and `rows`, which they make up."""
+        if self.shuffled_scores.accumulators:
+            self.shuffled_scores.update(shuffled(rows, batches, self.shuffled_units, self.seed))
 
     def merge(self, other: Self) -> None:
         self.activity.merge(other.activity)
@@ -60,22 +71,73 @@ class MemberPass:
         self.top_windows.merge(other.top_windows)
         self.shuffled_sums.merge(other.shuffled_sums)
         self.not_finite += other.not_finite
+        self.scores.merge(other.scores)
+        self.shuffled_scores.merge(other.shuffled_scores)
+
+    def state(self) -> State:
+        return {**_state(self, _PARTS), "not_finite": np.array(self.not_finite)}
+
+    def restore(self, state: State) -> None:
+        _restore(self, _PARTS, state)
+        self.not_finite = int(state["not_finite"])
 
     def _codes(self, x: Tensor) -> NDArray[np.float32]:
-        codes = self.dictionary.encode(x)
-        if len(self.units) < codes.shape[1]:
-            codes = codes[:, torch.from_numpy(self.units).to(codes.device)]
-        values: NDArray[np.float32] = codes.float().cpu().numpy()
+        values: NDArray[np.float32] = self.units.codes(x).float().cpu().numpy()
         if not np.isfinite(values.sum(dtype=np.float64)):  # NaN and infinity survive a sum
             bad = ~np.isfinite(values)
             self.not_finite += int(bad.sum())
             values = np.where(bad, np.float32(0), values)
         return values
 
-    def _shuffle(self, batch: Firings) -> None:
+    def _shuffle_tokens(self, batch: Firings) -> None:
         chosen = self._is_shuffled[batch.unit]
         tokens = self.corpus.random_tokens(batch.rows)
         self.shuffled_sums.update(batch.unit[chosen], tokens[batch.row[chosen]], batch.value[chosen])
+
+
+class RandomPass:
+    """The control random_directions of a member: its own units, scored as the member's are."""
+
+    def __init__(self, units: UnitSet, corpus: Corpus, seed: int, scores: Sequence[Score] = ()) -> None:
+        self.units, self.corpus = units, corpus
+        self.activity = Activity(units.n)
+        self.token_sums = TokenSums(corpus.vocabulary)
+        subject = Subject(units=units, n=units.n, corpus=corpus, seed=seed, control=RANDOM)
+        self.scores = Gathering.first(subject, scores)
+
+    def consume(self, rows: Rows, x: Tensor) -> Firings:
+        batch = firings(rows, self.units.codes(x).cpu().numpy())
+        self.activity.update(batch)
+        self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
+        self.scores.update(batch)
+        return batch
+
+    def close_part(self, rows: Rows, batches: Sequence[Firings]) -> None:
+        pass
+
+    def merge(self, other: Self) -> None:
+        self.activity.merge(other.activity)
+        self.token_sums.merge(other.token_sums)
+        self.scores.merge(other.scores)
+
+    def state(self) -> State:
+        return _state(self, ("activity", "token_sums", "scores"))
+
+    def restore(self, state: State) -> None:
+        _restore(self, ("activity", "token_sums", "scores"), state)
+
+
+def _state(whole: object, parts: Sequence[str]) -> State:
+    found = {name: getattr(whole, name).state() for name in parts}
+    return {f"{name}.{key}": values for name, state in found.items() for key, values in state.items()}
+
+
+def _restore(whole: object, parts: Sequence[str], state: State) -> None:
+    for name in parts:
+        getattr(whole, name).restore(below(state, name))
+
+
+_PARTS = ("activity", "histogram", "token_sums", "top_windows", "shuffled_sums", "scores", "shuffled_scores")
 
 
 def drawn(n: int, at_most: int, seed: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ class Rows:
     span_stop: NDArray[np.int64]  # sequence around it, as indices into the block
     split: NDArray[np.int8]  # of the row's document: splits.PROFILE, EXPLAIN or SCORE
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
+    _making: Any = field(default_factory=RLock, repr=False)  # units are gathered by several threads
 
     @property
     def tile(self) -> NDArray[np.int64]:
@@ -40,8 +42,9 @@ class Rows:
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What `make` returns, made once a block however many units ask for it. `name`: the asker's own."""
-        if name not in self._made:
-            self._made[name] = make()
+        with self._making:
+            if name not in self._made:
+                self._made[name] = make()
         found: T = self._made[name]
         return found
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 METADATA = {"actpipe.format": "report", "actpipe.version": "1"}
 
 _TEXT, _FLAG = pa.string(), pa.bool_()
-_I32, _I64, _F32, _F64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
+_I8, _I32, _I64, _F32, _F64 = pa.int8(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
 # "element" is what Parquet calls the members of a list.
 _I32S, _I64S, _F32S = (pa.list_(pa.field("element", kind)) for kind in (_I32, _I64, _F32))
 
@@ -36,6 +36,7 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "units": {
         "member": _TEXT,
         "feature": _I32,
+        "sign": _I8,
         "alive": _FLAG,
         "count": _I64,
         "density": _F64,
@@ -53,12 +54,14 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     "examples": {
         "member": _TEXT,
-        **dict.fromkeys(("feature", "rank", "document", "sequence", "position"), _I32),
+        "feature": _I32,
+        "sign": _I8,
+        **dict.fromkeys(("rank", "document", "sequence", "position"), _I32),
         "tokens": _I32S,
         "activations": _F32S,
         "peak": _I32,
     },
-    "histograms": {"member": _TEXT, "feature": _I32, "bins": _I64S},
+    "histograms": {"member": _TEXT, "feature": _I32, "sign": _I8, "bins": _I64S},
     "controls": {
         "member": _TEXT,
         "control": _TEXT,
@@ -66,6 +69,14 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "count": _I64,
         "density": _F64,
         **_SCORE_COLUMNS,
+    },
+    "scores": {
+        "member": _TEXT,
+        "feature": _I32,
+        "sign": _I8,
+        "control": _TEXT,
+        "metric": _TEXT,
+        "value": _F64,
     },
 }
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actpipe.errors import ActpipeError
+from actpipe.errors import ActpipeError, Misuse
 from actpipe.files import write_json
 from actpipe.progress import Progress, silent
 
 from .config import AnalyzeConfig
-from .folder import is_whole, refuse_foreign, replaced_folder, summary_of
+from .folder import is_whole, refuse_foreign, replaced_folder, summary_of, work_folder
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
     from .hook_analysis import Analysed
     from .inputs import Inputs
+    from .scores import Score
 
 
 def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any]:
@@ -36,8 +38,8 @@ def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any
             progress.say(f"{config.out} is up to date: the run, the store and the options are those it was made from.")
             return _result(config.out, existing)
         progress.say(f"{config.out} was made from other inputs and is made anew.")
-    with replaced_folder(config.out) as folder:
-        summary = _write(folder, inputs, config, key, progress)
+    with work_folder(config.out, key) as work, replaced_folder(config.out) as folder:
+        summary = _write(folder, work, inputs, config, key, progress)
     return _result(config.out, summary)
 
 
@@ -45,7 +47,9 @@ def _result(out: Path, summary: dict[str, Any]) -> dict[str, Any]:
     return {"out": str(out), "units": summary["counts"]["units"], "summary": summary}
 
 
-def _write(folder: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progress: Progress) -> dict[str, Any]:
+def _write(
+    folder: Path, work: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progress: Progress
+) -> dict[str, Any]:
     from actpipe.report import write_report
 
     from .corpus import Corpus
@@ -53,18 +57,29 @@ def _write(folder: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progre
     from .members import member_row, members_table
     from .summary import Tally, summarize
 
-    corpus = Corpus(inputs.store, inputs.slabs, config.seed)
+    texts, notes = _vocabulary(inputs.model)
+    corpus = Corpus(inputs.store, inputs.slabs, config.seed, tuple(texts) or None)
+    texts += [f"⟨{token}⟩" for token in range(len(texts), corpus.vocabulary)]
+    scores = chosen_scores(config)
     tally, rows, edges = Tally(), [], {}
-    with TableWriters(folder / "parquet") as writers:
-        for hook in inputs.hooks:
-            analysis = HookAnalysis(inputs, hook, corpus, units=config.units, seed=config.seed, progress=progress)
+    with TableWriters(folder / "parquet", scores) as writers:
+        for number, hook in enumerate(inputs.hooks):
+            analysis = HookAnalysis(
+                inputs,
+                hook,
+                corpus,
+                scores=scores,
+                units=config.units,
+                seed=config.seed,
+                folder=work / f"hook-{number:03d}",
+                progress=progress,
+            )
             edges[hook] = analysis.edges.tolist()
             for analysed in analysis.run():
                 writers.write(analysed)
                 tally.add(analysed)
                 rows.append(member_row(analysed))
         writers.write_table("members", members_table(rows))
-    texts, notes = _vocabulary(inputs.model, corpus.vocabulary)
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
@@ -74,11 +89,21 @@ def _write(folder: Path, inputs: Inputs, config: AnalyzeConfig, key: str, progre
     return summary
 
 
+def chosen_scores(config: AnalyzeConfig) -> list[Score]:
+    """In the order of the registry."""
+    from .scores import SCORES
+
+    asked = set(SCORES) if config.scores == "all" else set(filter(None, config.scores.split(","))) - {"none"}
+    if unknown := sorted(asked - set(SCORES)):
+        raise Misuse(f"There is no score {unknown[0]!r}; there are {', '.join(SCORES)}. Say all, none, or a list.")
+    return [score() for name, score in SCORES.items() if name in asked]
+
+
 class TableWriters:
     """One Parquet file a table, one row group a member."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, scores: Sequence[Score]) -> None:
+        self.folder, self.scores = folder, scores
         self.stack = ExitStack()
         self.writers: dict[str, pq.ParquetWriter] = {}
 
@@ -86,10 +111,12 @@ class TableWriters:
         import pyarrow.parquet as pq
 
         from .schemas import COLUMNS, schema
+        from .score_tables import schemas_of
 
         self.folder.mkdir(parents=True)
-        for name in COLUMNS:
-            writer = pq.ParquetWriter(self.folder / f"{name}.parquet", schema(name), compression="zstd")
+        schemas = {name: schema(name) for name in COLUMNS} | schemas_of(self.scores)
+        for name, columns in schemas.items():
+            writer = pq.ParquetWriter(self.folder / f"{name}.parquet", columns, compression="zstd")
             self.writers[name] = self.stack.enter_context(writer)
         return self
 
@@ -97,14 +124,16 @@ class TableWriters:
         self.stack.close()
 
     def write(self, analysed: Analysed) -> None:
-        for name, table in analysed.tables.items():
+        from .score_tables import scores_table, tables_of
+
+        for name, table in {**analysed.tables, "scores": scores_table(analysed), **tables_of(analysed)}.items():
             self.write_table(name, table)
 
     def write_table(self, name: str, table: Any) -> None:
         self.writers[name].write_table(table)
 
 
-def _vocabulary(model: str | None, at_least: int) -> tuple[list[str], list[str]]:
+def _vocabulary(model: str | None) -> tuple[list[str], list[str]]:
     """The text of every token, and notes. Without the tokenizer a token is its number; no score changes."""
     texts: list[str] = []
     reason = "the store does not say which model it is from"
@@ -116,5 +145,4 @@ def _vocabulary(model: str | None, at_least: int) -> tuple[list[str], list[str]]
             texts = token_texts(load_tokenizer(model))
         except ActpipeError as error:  # moved since the harvest
             reason = str(error)
-    notes = [] if texts else [f"Tokens are shown as numbers: {reason.rstrip('.')}."]
-    return texts + [f"⟨{token}⟩" for token in range(len(texts), at_least)], notes
+    return texts, [] if texts else [f"Tokens are shown as numbers: {reason.rstrip('.')}."]

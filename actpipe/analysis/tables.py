@@ -10,19 +10,17 @@ from numpy.typing import NDArray
 
 from .activity import Activity
 from .directions import Logits
-from .member_pass import MemberPass
-from .random_directions import RandomDirections
+from .member_pass import MemberPass, RandomPass
 from .schemas import COLUMNS, SCORES, schema
 from .token_scores import TokenScores, token_scores, top_tokens
 
 
 def units_table(
-    member: str,
     found: MemberPass,
     logits: Logits | None,
     neighbours: tuple[NDArray[np.int64], NDArray[np.float32]] | None,
 ) -> pa.Table:
-    n, activity, pairs = len(found.units), found.activity, found.token_sums.pairs()
+    n, activity, pairs = found.units.n, found.activity, found.token_sums.pairs()
     moments = activity.moments()
     scores = token_scores(pairs, activity, found.corpus.token_counts)
     tokens, shares = top_tokens(pairs, n)
@@ -32,8 +30,9 @@ def units_table(
         "units",
         n,
         {
-            "member": member,
-            "feature": found.units,
+            "member": found.units.name,
+            "feature": found.units.feature,
+            "sign": found.units.sign,
             "alive": activity.count > 0,
             "count": activity.count,
             "density": activity.density,
@@ -52,7 +51,7 @@ def units_table(
     )
 
 
-def examples_table(member: str, found: MemberPass) -> pa.Table:
+def examples_table(found: MemberPass) -> pa.Table:
     best, context = found.top_windows.best, found.corpus.store.context
     tokens = found.corpus.store.tokens.reshape(-1)
     spans = list(zip(best.start, best.length, strict=True))
@@ -61,8 +60,9 @@ def examples_table(member: str, found: MemberPass) -> pa.Table:
         "examples",
         len(best.unit),
         {
-            "member": member,
-            "feature": found.units[best.unit],
+            "member": found.units.name,
+            "feature": found.units.feature[best.unit],
+            "sign": found.units.sign[best.unit],
             "rank": found.top_windows.ranks(),
             "document": best.document,
             "sequence": sequence,
@@ -74,20 +74,21 @@ def examples_table(member: str, found: MemberPass) -> pa.Table:
     )
 
 
-def histograms_table(member: str, found: MemberPass) -> pa.Table:
-    counts = found.histogram.counts
-    return _table("histograms", len(counts), {"member": member, "feature": found.units, "bins": counts})
+def histograms_table(found: MemberPass) -> pa.Table:
+    counts, units = found.histogram.counts, found.units
+    columns = {"member": units.name, "feature": units.feature, "sign": units.sign, "bins": counts}
+    return _table("histograms", len(counts), columns)
 
 
-def controls_table(member: str, found: MemberPass, random: RandomDirections) -> pa.Table:
-    corpus, chosen = found.corpus, found.shuffled_units
+def controls_table(found: MemberPass, random: RandomPass) -> pa.Table:
+    corpus, chosen, member = found.corpus, found.shuffled_units, found.units.name
     shuffled = token_scores(found.shuffled_sums.pairs(), found.activity, corpus.random_token_counts)
     drawn = token_scores(random.token_sums.pairs(), random.activity, corpus.token_counts)
     everything = np.arange(len(random.activity.count))
     return pa.concat_tables(
         [
             _control("random_directions", member, everything, everything, random.activity, drawn),
-            _control("shuffled_tokens", member, found.units[chosen], chosen, found.activity, shuffled),
+            _control("shuffled_tokens", member, found.units.feature[chosen], chosen, found.activity, shuffled),
         ]
     )
 

@@ -6,7 +6,7 @@ while parts are merged. There are at most units · distinct tokens of them, and 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,20 @@ class TokenSums:
     def merge(self, other: Self) -> None:
         for run in other.runs:
             self._push(run)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All runs, one after the other."""
+        runs = self.runs or [_Run(np.zeros(0, np.int64), np.zeros(0))]
+        return {
+            "key": np.concatenate([run.key for run in runs]),
+            "total": np.concatenate([run.total for run in runs]),
+            "lengths": np.array([len(run.key) for run in runs]),
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        borders = np.cumsum(state["lengths"])[:-1]
+        parts = zip(np.split(state["key"], borders), np.split(state["total"], borders), strict=True)
+        self.runs = [_Run(key, total) for key, total in parts if len(key)]
 
     def pairs(self) -> Pairs:
         while len(self.runs) > 1:

@@ -65,6 +65,12 @@ class TopWindows:
     def merge(self, other: Self) -> None:
         self._add(other.best)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        return self.best._asdict()
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        self._add(Windows(**state))
+
     def _add(self, new: Windows) -> None:
         if not len(new.unit):
             return

@@ -43,6 +43,10 @@ class NativeUnits(UnitSet):
     def directions(self) -> Tensor:
         return torch.cat([self.written, -self.written]) if self.signed else self.written
 
+    @property
+    def source(self) -> Tensor:
+        return self.written
+
     def codes(self, x: Tensor) -> Tensor:
         if self.k is not None and self.k < x.shape[1]:
             kept = x.abs().topk(self.k, dim=1).indices

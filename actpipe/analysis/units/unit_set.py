@@ -8,7 +8,7 @@ the only magnitude that may be compared between kinds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,17 @@ class UnitSet(ABC):
         """[n, d_out] in model units: a unit adds a(t) times its row to what is at `writes`. Signs are applied."""
 
     @property
+    def source(self) -> Tensor:
+        """[width, d_out]: the directions of everything the units were taken from; `feature` numbers them."""
+        return self.directions
+
+    @property
     def reads(self) -> Tensor | None:
         """[n, d]: what the rows are multiplied with, where the units have such vectors."""
         return None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # never changed
 
     @abstractmethod
     def codes(self, x: Tensor) -> Tensor:

@@ -1,0 +1,215 @@
+"""Passes over the rows of a hook, part by part: gathered, merged in order, saved, and taken up again.
+
+A part is gathered by itself and merged into what the parts before it gave, so the result is the same to the last bit
+whether one process does all parts, several do some each, or one is killed and another goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actpipe.progress import Progress
+
+from .corpus import Corpus, Part
+from .firings import Firings
+from .gathering import Gathering, below
+from .member_pass import MemberPass, RandomPass
+from .rows import Rows
+from .saved_codes import read_codes, write_codes
+from .scores import State
+from .shuffling import shuffled
+
+_CODES_PER_BLOCK = 1 << 23  # floats, 32 MiB: blocks stay near the caches and memory does not grow with the width
+_SAVE_S = 20.0  # between two checkpoints, at least; and so long that
+_SAVING_SHARE = 20  # saving takes at most a twentieth of the time
+
+
+class Mergeable(Protocol):
+    def merge(self, other: Self) -> None: ...
+    def state(self) -> State: ...
+    def restore(self, state: State) -> None: ...
+
+
+M = TypeVar("M", bound=Mergeable)
+P = TypeVar("P", MemberPass, RandomPass)
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass(ABC, Generic[M]):
+    """`empty`: accumulators before any row."""
+
+    name: str
+    corpus: Corpus
+    empty: Sequence[M]
+
+    @abstractmethod
+    def over(self, part: Part, found: Sequence[M], advance: Advance) -> None:
+        """Feed a part to fresh accumulators; `advance` by tokens."""
+
+    def gather(self, part: Part, advance: Advance = lambda tokens: None) -> list[M]:
+        found = deepcopy(list(self.empty))
+        self.over(part, found, advance)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding(Pass[P]):
+    """The first pass: rows are read once, every set of units encodes them, and its active codes are saved."""
+
+    hook: str
+    device: torch.device
+    folder: Path | None  # for the codes; None where no score looks twice
+
+    def over(self, part: Part, found: Sequence[P], advance: Advance) -> None:
+        store = self.corpus.store
+        batches: list[list[Firings]] = [[] for _ in found]
+        widest = max((each.units.n for each in found), default=1)
+        with _one_thread_each(len(found)) as pool:
+            for rows in self.corpus.blocks_of(part, max(_CODES_PER_BLOCK // max(widest, 1), 1)):
+                x = store.read(self.hook, rows.first, rows.first + len(rows.tokens)).to(self.device).float()
+
+                _finish(pool.map(_consume, found, batches, repeat(rows), repeat(x)))
+                advance(len(rows.tokens))
+            whole = self.corpus.whole(part)
+
+            def close(i: int) -> None:
+                found[i].close_part(whole, batches[i])
+                if self.folder is not None:
+                    write_codes(codes_file(self.folder, i, part), batches[i], found[i].units.n)
+
+            _finish(pool.map(close, range(len(found))))
+
+
+def _consume(found: MemberPass | RandomPass, batches: list[Firings], rows: Rows, x: Tensor) -> None:
+    with torch.inference_mode():
+        batches.append(replace(found.consume(rows, x), codes=None))  # the dense codes of a part would be too many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checking(Pass[Gathering]):
+    """The second pass, from saved codes: `sources` say of each gathering whose codes it sees and how."""
+
+    sources: Sequence[Source]
+
+    def over(self, part: Part, found: Sequence[Gathering], advance: Advance) -> None:
+        whole = self.corpus.whole(part)
+
+        def update(source: Source, gatherings: list[Gathering]) -> None:
+            batch = read_codes(source.file(part), whole, source.n_units)
+            gatherings[0].update(batch)
+            if source.shuffled is not None:
+                gatherings[1].update(shuffled(whole, [batch], source.shuffled, source.seed))
+
+        with _one_thread_each(len(self.sources)) as pool:
+            _finish(pool.map(lambda s: update(s, [found[i] for i in s.gatherings]), self.sources))
+        advance(len(whole.tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    folder: Path
+    number: int
+    n_units: int
+    gatherings: tuple[int, ...]  # the units' own, and their shuffled control's
+    shuffled: Any = None  # [m] units of the control
+    seed: int = 0
+
+    def file(self, part: Part) -> Path:
+        return codes_file(self.folder, self.number, part)
+
+
+def codes_file(folder: Path, number: int, part: Part) -> Path:
+    return folder / f"units-{number:04d}" / f"part-{part.number:06d}.npz"
+
+
+def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: Gatherer | None = None) -> list[M]:
+    """The accumulators over all parts. `folder` keeps what is done; `gather` does parts elsewhere."""
+    whole = deepcopy(list(passed.empty))
+    checkpoint = folder / f"{passed.name}.npz"
+    done = _restore(checkpoint, whole)
+    parts, context = passed.corpus.parts(), passed.corpus.store.context
+    total = sum(part.stop - part.first for part in parts) * context
+    before = sum(part.stop - part.first for part in parts[:done]) * context
+    if done == len(parts):
+        return whole
+    save_at = time.monotonic() + _SAVE_S
+    with progress.bar(title, total, "tokens", done=before) as bar:
+        for number, found in enumerate((gather or _here)(passed, parts[done:], bar.advance)):
+            for one, other in zip(whole, found, strict=True):
+                one.merge(other)
+            if (began := time.monotonic()) > save_at:
+                _save(checkpoint, whole, done + number + 1)
+                ended = time.monotonic()
+                save_at = ended + max(_SAVE_S, _SAVING_SHARE * (ended - began))
+    _save(checkpoint, whole, len(parts))
+    return whole
+
+
+class Gatherer(Protocol):
+    def __call__(self, passed: Pass[M], parts: Sequence[Part], advance: Advance) -> Iterator[list[M]]:
+        """What each part gives, in order."""
+        ...
+
+
+def _here(passed: Pass[M], parts: Sequence[Part], advance: Advance) -> Iterator[list[M]]:
+    for part in parts:
+        yield passed.gather(part, advance)
+
+
+def states(found: Sequence[Mergeable]) -> State:
+    return {f"{i}.{key}": values for i, each in enumerate(found) for key, values in each.state().items()}
+
+
+def restore(found: Sequence[Mergeable], state: State) -> None:
+    for i, each in enumerate(found):
+        each.restore(below(state, str(i)))
+
+
+def _save(path: Path, found: Sequence[Mergeable], parts: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with open(temporary, "wb") as file:
+        np.savez(file, **{"parts": np.array(parts), **states(found)})  # type: ignore[arg-type]
+    os.rename(temporary, path)
+
+
+def _restore(path: Path, found: Sequence[Mergeable]) -> int:
+    """How many parts it holds."""
+    if not path.exists():
+        return 0
+    with np.load(path, allow_pickle=False) as saved:
+        restore(found, {key: saved[key] for key in saved.files if key != "parts"})
+        return int(saved["parts"])
+
+
+@contextmanager
+def _one_thread_each(tasks: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool in which every task has one thread of torch: one task a core is faster than all cores at each in turn,
+    because most of the work around the products is of one thread."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(max_workers=max(1, min(tasks, threads))) as pool:
+        torch.set_num_threads(max(1, threads // max(1, min(tasks, threads))))
+        try:
+            yield pool
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _finish(results: Iterable[None]) -> None:
+    for _ in results:
+        pass
