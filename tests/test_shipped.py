@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+import actpipe
 from actpipe import shipped
 from actpipe.antehoc import ARCHITECTURES
 from actpipe.harvest.defaults import MODEL
@@ -72,6 +74,46 @@ def test_without_the_packages_of_the_demo_the_bare_commands_use_what_is_shipped(
     analyzed = run(tmp_path, "analyze", "--units", "10", "--json")
     assert analyzed.returncode == 0, analyzed.stderr
     assert (tmp_path / "actpipe-out" / "report" / "index.html").is_file()
+
+
+def _slow_but(*quick: str) -> list[object]:
+    """All that is shipped; the default run tests these few."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in shipped.names()]
+
+
+@pytest.mark.timeout(900)  # four commands, each of which has its own
+@pytest.mark.parametrize("name", _slow_but("actpipe:topk-0", "actpipe:t5-0"))
+def test_every_command_runs_on_it_by_name(name: str, text_file: Path, tmp_path: Path) -> None:
+    """On its sparse units, of the first and the last layer."""
+    units = load_model(name).module.network.units()
+    ends = {unit.hook: unit for unit in (units[0], units[-1])}
+    text = "actpipe:factorlang,documents=40" if "factor" in name else str(text_file)
+    hooks = [word for hook in ends for word in ("--hook", hook)]
+    steps = (
+        ["harvest", "--model", name, "--dataset", text, *hooks, "--tokens", "3k", "--context", "64"],
+        ["train-sae", "--l1-sweep", "2", "--tokens", "3k"],
+        ["analyze", "--units", "10"],
+        ["analyze", "--model", name, "--dataset", text, *hooks, "--tokens", "1k", "--context", "64"],
+    )
+    for words in steps:
+        done = run(tmp_path, *words, "--json", timeout=300)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+    made = tmp_path / "actpipe-out"
+    assert set(actpipe.open_store(made / "store.zarr").hooks) == set(ends)
+    assert (made / "report" / "index.html").is_file()
+    layers = pq.read_table(made / "sparsity" / "layers.parquet").to_pylist()
+    assert {row["hook"] for row in layers} == set(ends)
+    for row in layers:
+        assert 0 < row["nonzero"] <= _most_kept(ends[row["hook"]].kind, name)
+
+
+def _most_kept(kind: str, name: str) -> float:
+    """The share of units that may be other than 0, by design."""
+    fields = shipped.card(name)["architecture"]["fields"]
+    kept = {"topk_neuron": "k", "kwta_neuron": "k_neurons"}
+    if kind in kept:
+        return fields[kept[kind]] / fields["d_mlp"] + 1e-6
+    return 1.0 if fields.get("activation") == "gelu" else 0.9
 
 
 @pytest.mark.slow
