@@ -26,7 +26,7 @@ from cli.__main__ import COMMANDS, main
 # What commands import when they need it, and is slow to import. None starts a thread that a child would miss.
 HEAVY = (
     "actpipe.analysis.corpus",
-    "actpipe.analysis.sweep",
+    "actpipe.analysis.passes",
     "actpipe.convert.stage",
     "actpipe.report",
     "actpipe.training.stage",
