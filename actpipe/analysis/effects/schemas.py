@@ -1,0 +1,30 @@
+"""Tables of effects: every number with its interval over documents and how many documents it is from."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_ESTIMATE = [("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64()), ("n", pa.int64())]
+
+SCHEMAS = {
+    # One number of one unit.
+    "effects": pa.schema([("unit", pa.int32()), ("metric", pa.string()), *_ESTIMATE]),
+    # One number of a set of units.
+    "fidelity": pa.schema([("metric", pa.string()), *_ESTIMATE]),
+    # One point of a curve; unit −1: of the whole set. `low` and `high` are of y.
+    "curves": pa.schema(
+        [
+            ("unit", pa.int32()),
+            ("kind", pa.string()),
+            ("arm", pa.string()),
+            ("step", pa.float64()),
+            ("x", pa.float64()),
+            ("y", pa.float64()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+            ("n", pa.int64()),
+        ]
+    ),
+    # What replacing the rows of hooks costs the model; hook "all": all of them at once.
+    "splices": pa.schema([("hook", pa.string()), ("metric", pa.string()), *_ESTIMATE]),
+}
