@@ -17,11 +17,17 @@ class AnalyzeConfig:
     store: Annotated[Place | None, "Store to analyse on; the one the run was trained on when not given."] = None
     scores: Annotated[str, "Scores beyond those of tokens: all, none, or a list such as rules,concepts."] = "all"
     units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
+    workers: Annotated[int | None, "Gather with so many processes of Dask. Default: in this one."] = None
+    scheduler: Annotated[str | None, "Gather with the workers of this Dask scheduler (tcp://…)."] = None
     seed: Annotated[int, "Draws the features and the controls."] = 0
     overwrite: Annotated[bool, "Compute again even when nothing changed."] = False
 
     def __post_init__(self) -> None:
         if self.units is not None and self.units < 1:
             raise Misuse(f"--units {self.units} leaves nothing to analyse; give a number of features of at least 1.")
+        if self.workers is not None and self.workers < 1:
+            raise Misuse(f"--workers {self.workers} can do nothing; give at least 1, or leave it out.")
+        if self.workers is not None and self.scheduler is not None:
+            raise Misuse("--workers starts processes here and --scheduler names others; give one of them.")
         if not 0 <= self.seed < 2**31:
             raise Misuse(f"--seed {self.seed} is out of range; give a whole number from 0 to 2147483647, not negative.")

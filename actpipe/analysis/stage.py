@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .hook_analysis import Analysed
     from .inputs import Inputs
+    from .passes import Gatherer
     from .scores import Score
 
 
@@ -62,7 +63,7 @@ def _write(
     texts += [f"⟨{token}⟩" for token in range(len(texts), corpus.vocabulary)]
     scores = chosen_scores(config)
     tally, rows, edges = Tally(), [], {}
-    with TableWriters(folder / "parquet", scores) as writers:
+    with gatherer(config) as gather, TableWriters(folder / "parquet", scores) as writers:
         for number, hook in enumerate(inputs.hooks):
             analysis = HookAnalysis(
                 inputs,
@@ -72,6 +73,7 @@ def _write(
                 units=config.units,
                 seed=config.seed,
                 folder=work / f"hook-{number:03d}",
+                gather=gather,
                 progress=progress,
             )
             edges[hook] = analysis.edges.tolist()
@@ -87,6 +89,20 @@ def _write(
     with progress.bar("Writing the page", None, "files"):
         write_report(folder)
     return summary
+
+
+@contextmanager
+def gatherer(config: AnalyzeConfig) -> Iterator[Gatherer | None]:
+    """None where this process does all."""
+    if config.workers is None and config.scheduler is None:
+        yield None
+        return
+    from actpipe.cluster import dask_client
+
+    from .workers import Workers
+
+    with dask_client(scheduler=config.scheduler, workers=config.workers or 1, threads=1) as client:
+        yield Workers(client)
 
 
 def chosen_scores(config: AnalyzeConfig) -> list[Score]:

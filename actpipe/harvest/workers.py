@@ -6,19 +6,15 @@ how often, or which of them die on the way: the store has the same bytes in the 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import secrets
-import signal
 import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -26,6 +22,7 @@ from typing import Any
 import torch
 
 from actpipe import __version__
+from actpipe.cluster import START_S, dask_client
 from actpipe.errors import ActpipeError, Failure, Mismatch, Missing
 from actpipe.harvest.activations import Activations, activations
 from actpipe.harvest.fill import buffers, slab_rows
@@ -38,9 +35,6 @@ from actpipe.store import Store
 
 DEATHS = 5  # of workers at one slab while no other slab is finished: then it is not chance
 SLABS_AT_ONCE = 2  # in one worker: the model computes one while the other is written
-CONNECT_S = 10.0  # to a scheduler
-START_S = 60.0  # for a process to import Dask and say that it is there, on a busy machine
-END_S = 0.5  # for a worker to end by itself
 LOOK_S = 2.0  # between two looks at whether any worker is left
 
 Advance = Callable[..., None]  # (tokens, note="")
@@ -103,9 +97,8 @@ def fill_with_workers(
 ) -> None:
     """Have all slabs computed and committed by the workers of `scheduler`, or by `workers` new processes here."""
     store = Store.open(job.place)
-    opened = _workers_here(workers or 1) if scheduler is None else _workers_of(scheduler)
     try:
-        with _quiet_dask(), opened as client:
+        with dask_client(scheduler=scheduler, workers=workers or 1, threads=SLABS_AT_ONCE) as client:
             _Run(client, job, store, advance).fill(slabs)
     finally:
         store.objects.clear_litter()  # of workers that died in the middle of a file
@@ -274,77 +267,3 @@ def _device(job: Job) -> str:
 
 def _host() -> str:
     return os.uname().nodename
-
-
-@contextmanager
-def _workers_of(scheduler: str) -> Iterator[Any]:
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise Failure(f"There is no Dask scheduler at {scheduler}: {error}. Start it, or use --workers N.") from None
-    with client:
-        if not client.scheduler_info()["workers"]:
-            raise Failure(f"The Dask scheduler at {scheduler} has no workers. Start some: `dask worker {scheduler}`.")
-        yield client
-
-
-@contextmanager
-def _workers_here(workers: int) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
-
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,  # we count
-        "distributed.deploy.lost-worker-timeout": "1 day",  # a worker that takes long to come back still does
-    }
-    with dask.config.set(settings), ExitStack() as opened:
-        with _without_interrupts():
-            cluster = LocalCluster(
-                n_workers=0,
-                threads_per_worker=SLABS_AT_ONCE,  # each uses torch's threads
-                processes=True,
-                memory_limit=0,  # a slab is memory that is asked for; the kernel is the judge
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            )
-        opened.enter_context(cluster)
-        opened.callback(cluster.sync, _end, cluster)
-        client = opened.enter_context(Client(cluster, set_as_default=False))
-        cluster.scale(workers)
-        with suppress(TimeoutError):
-            client.wait_for_workers(workers, timeout=START_S)
-        yield client
-
-
-async def _end(cluster: Any) -> None:
-    """End the worker processes without waiting for their slabs: at any moment they may."""
-    await asyncio.gather(*(each.close(timeout=END_S) for each in cluster.workers.values()), return_exceptions=True)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Threads and processes that are started inside never see Ctrl-C, which a terminal sends to all of them."""
-    resource_tracker.ensure_running()  # its start would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _quiet_dask() -> Iterator[None]:
-    """Workers that die are replaced, and what ends a harvest is raised: there is nothing for Dask to say."""
-    import distributed  # noqa: F401  (gives the loggers their handlers)
-
-    handlers = logging.getLogger("distributed").handlers
-    before = [handler.level for handler in handlers]
-    for handler in handlers:
-        handler.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for handler, level in zip(handlers, before, strict=True):
-            handler.setLevel(level)
