@@ -9,20 +9,30 @@ from typing import Annotated
 from actpipe.errors import Misuse
 from actpipe.places import Place
 
+BASELINES = ("pca", "ica", "nmf", "random", "basis")  # units/baselines.py fits them
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeConfig:
-    run: Annotated[Path, "Folder that `actpipe train-sae` wrote."]
+    run: Annotated[Path, "Folder that `actpipe train-sae` wrote, or a store: then its own units are scored."]
     out: Annotated[Path, "Folder of the report."]
     store: Annotated[Place | None, "Store to analyse on; the one the run was trained on when not given."] = None
     scores: Annotated[str, "Scores beyond those of tokens: all, none, or a list such as rules,concepts."] = "all"
+    baselines: Annotated[str, "Baselines beside the dictionaries, such as pca,ica,nmf,random,basis, at their L0."] = ""
+    native: Annotated[bool, "The coordinates of each hook too: neurons, codes of a sparse model, the basis."] = False
     units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
     workers: Annotated[int | None, "Gather with so many processes of Dask. Default: in this one."] = None
     scheduler: Annotated[str | None, "Gather with the workers of this Dask scheduler (tcp://…)."] = None
     seed: Annotated[int, "Draws the features and the controls."] = 0
     overwrite: Annotated[bool, "Compute again even when nothing changed."] = False
 
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(filter(None, self.baselines.split(","))))
+
     def __post_init__(self) -> None:
+        if unknown := sorted(set(self.baseline_names) - set(BASELINES)):
+            raise Misuse(f"There is no baseline {unknown[0]!r}; there are {', '.join(BASELINES)}.")
         if self.units is not None and self.units < 1:
             raise Misuse(f"--units {self.units} leaves nothing to analyse; give a number of features of at least 1.")
         if self.workers is not None and self.workers < 1:

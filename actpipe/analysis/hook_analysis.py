@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 import sae
 from actpipe.errors import ActpipeError, Damaged
-from actpipe.harvest.model import resolve_device
+from actpipe.harvest.model import LanguageModel, resolve_device
 from actpipe.progress import Progress
 
 from .corpus import Corpus
@@ -26,9 +28,13 @@ from .inputs import Inputs, Member
 from .member_pass import CONTROL_UNITS, MemberPass, RandomPass, drawn
 from .passes import Checking, Encoding, Gatherer, Source, run
 from .scores import Score, Scored
+from .splits import PROFILE
 from .tables import controls_table, examples_table, histograms_table, units_table
 from .units import UnitSet
+from .units.baselines import fit_baseline
+from .units.chosen import ChosenUnits
 from .units.dictionary import DictionaryUnits, gives_negative_codes
+from .units.native import NativeUnits, written_by
 from .units.random_directions import RandomDirections, sample_rows
 
 P = TypeVar("P", MemberPass, RandomPass)
@@ -66,11 +72,14 @@ class HookAnalysis:
         seed: int,
         folder: Path,
         gather: Gatherer | None = None,
+        language_model: LanguageModel | None = None,
         progress: Progress,
     ) -> None:
         """`folder` keeps what is gathered until the analysis is whole; `gather` does parts on other processes."""
         self.store, self.model, self.hook, self.corpus = inputs.store, inputs.model, hook, corpus
-        self.members = [member for member in inputs.members if member.hook == hook]
+        order = ("dictionary", "native", "baseline")
+        here = [member for member in inputs.members if member.hook == hook]
+        self.members = sorted(here, key=lambda member: order.index(member.kind))
         self.units, self.seed, self.progress = units, seed, progress
         self.scores, self.folder, self.gather = scores, folder, gather
         self.device = resolve_device(None)
@@ -78,9 +87,11 @@ class HookAnalysis:
         self.mean = torch.from_numpy(statistics.mean).float().to(self.device)
         self.edges: NDArray[np.float64] = edges(float(np.sqrt(statistics.mean_square)))
         self.sample = sample_rows(self.store, hook, corpus).to(self.device)
+        self.language_model = language_model
 
     def run(self) -> Iterator[Analysed]:
-        empty = [MemberPass(u, self.corpus, self.edges, self.seed, self.scores) for u in map(self._units, self.members)]
+        units = self._all_units()
+        empty = [MemberPass(each, self.corpus, self.edges, self.seed, self.scores) for each in units]
         passes = self._encoded("members", empty, "Reading the store")
         controls = self._encoded("controls", self._controls(passes), "Reading for the controls")
         seconds = self._checked(passes, controls)
@@ -89,7 +100,51 @@ class HookAnalysis:
                 yield self._analysed(member, passes[index], control, seconds[3 * index : 3 * index + 3])
                 bar.advance(1)
 
-    def _units(self, member: Member) -> UnitSet:
+    def _all_units(self) -> list[UnitSet]:
+        """Of every member; baselines last, which are made as sparse as the dictionaries."""
+        dictionaries = [self._dictionary(member) for member in self.members if member.kind == "dictionary"]
+        natives = [self._native(member) for member in self.members if member.kind == "native"]
+        names = [member for member in self.members if member.kind == "baseline"]
+        return [*dictionaries, *natives, *self._baselines(names, dictionaries or natives)]
+
+    def _native(self, member: Member) -> UnitSet:
+        written = written_by(self.language_model, self.store, self.hook)
+        units = NativeUnits(
+            name=member.name,
+            kind=written.kind,
+            hook=self.hook,
+            writes=written.writes,
+            written=written.directions.to(self.device),
+            signed=bool((self.sample < 0).any()),
+            path=written.path,
+        )
+        return self._few(units)
+
+    def _baselines(self, members: Sequence[Member], beside: Sequence[UnitSet]) -> list[UnitSet]:
+        if not members:
+            return []
+        with torch.inference_mode():
+            fired = [float((units.codes(self.sample) > 0).float().sum(dim=1).mean()) for units in beside]
+        k, width = max(1, round(float(np.median(fired)))), int(np.median([len(units.source) for units in beside]))
+        found = []
+        for member in members:
+            self.progress.say(f"Fitting {member.name} to {len(self.profile):,} rows.")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                kind, size = member.result["architecture"], {"k": k, "width": width}
+                fitted = fit_baseline(kind, self.profile, name=member.name, hook=self.hook, seed=self.seed, **size)
+            for text in dict.fromkeys(str(one.message).rstrip(".") for one in caught):
+                self.progress.say(f"{member.name}: {text}.")
+            found.append(fitted)
+        return [self._few(units) for units in found]
+
+    def _few(self, units: UnitSet) -> UnitSet:
+        if self.units is None or units.n <= self.units:
+            return units
+        return ChosenUnits(of=units, index=drawn(units.n, self.units, self.seed))
+
+    def _dictionary(self, member: Member) -> UnitSet:
+        assert member.path is not None
         dictionary = _load(member.path, self.device)
         return DictionaryUnits(
             name=member.name,
@@ -99,6 +154,11 @@ class HookAnalysis:
             chosen=drawn(dictionary.n, self.units or dictionary.n, self.seed),
             signed=gives_negative_codes(dictionary, self.sample[:4096]),
         )
+
+    @cached_property
+    def profile(self) -> Tensor:
+        """[N, d]: of the rows of the sample those of the profile split, which baselines are fitted to."""
+        return sample_rows(self.store, self.hook, self.corpus, split=PROFILE).to(self.device)
 
     def _controls(self, passes: Sequence[MemberPass]) -> list[RandomPass]:
         """Other directions for each member, so that members are independent draws of the control."""
@@ -158,7 +218,7 @@ class HookAnalysis:
     ) -> Analysed:
         directions = found.units.directions
         with torch.inference_mode():
-            raised, missing = self._logits(member, directions)
+            raised, missing = self._logits(found.units.writes, directions)
             nearest = neighbours(found.units.source, found.units.feature)
         tables = {
             "units": units_table(found, raised, nearest),
@@ -184,15 +244,15 @@ class HookAnalysis:
             logits_missing=missing,
         )
 
-    def _logits(self, member: Member, directions: Tensor) -> tuple[Logits | None, str | None]:
+    def _logits(self, writes: str, directions: Tensor) -> tuple[Logits | None, str | None]:
         """Logits, or None and the reason."""
         if self.model is None:
             return None, "the store does not say which model it is from"
         try:
-            found = logits(self.model, member.writes, directions)
+            found = logits(self.model, writes, directions)
         except ActpipeError as error:  # the model may have been moved since the harvest; everything else can be shown
             return None, str(error)
-        return found, None if found else f"{member.writes} has no direct path to the logits"
+        return found, None if found else f"{writes} has no direct path to the logits"
 
 
 def _load(path: Path, device: torch.device | str) -> sae.Dictionary:

@@ -1,14 +1,15 @@
-"""What an analysis starts from: a complete run, the store it was trained on, the names of the model and the text."""
+"""What an analysis starts from: a run and the store it was trained on, or a store alone; names of model and text."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from actpipe.errors import Mismatch, Missing
+from actpipe.errors import Mismatch, Missing, Misuse
 from actpipe.harvest.live import LiveStore
 from actpipe.places import Place
 from actpipe.store import Store
@@ -20,11 +21,17 @@ from .config import AnalyzeConfig
 REVISION = 2
 
 
+Kind = Literal["dictionary", "native", "baseline"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Member:
+    """One set of units: a dictionary of the run, the coordinates of a hook, or a baseline that is fitted here."""
+
     name: str
-    path: Path
-    result: dict[str, Any]  # its entry in results.json
+    path: Path | None  # of a dictionary
+    result: dict[str, Any]  # of a dictionary its entry in results.json
+    kind: Kind = "dictionary"
 
     @property
     def hook(self) -> str:
@@ -39,7 +46,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    run: RunFolder
+    run: RunFolder | None  # None: the store's own units are analysed
     store: Store
     slabs: tuple[int, ...]  # committed when the analysis began; later ones are left out
     members: tuple[Member, ...]
@@ -53,6 +60,12 @@ class Inputs:
 
 
 def open_inputs(config: AnalyzeConfig) -> Inputs:
+    if is_store(config.run):
+        if config.store is not None:
+            raise Misuse(f"{config.run} is a store already, so --store {config.store} has no meaning; leave it out.")
+        store = Store.open(config.run)
+        natives = tuple(_native(hook, (hook,)) for hook in store.hooks)
+        return _inputs(None, store, (*natives, *_baselines(config, list(store.hooks))), ())
     run = RunFolder.open(config.run)
     described = run.description()
     store = Store.open(_store_place(config, described["store"]))
@@ -64,10 +77,20 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
             f"{described['store']['fingerprint'][:12]}, and {store.place} has {store.fingerprint[:12]}. "
             "Name the right one with --store, or train again."
         )
+    members, left_out = _members(run, store)
+    hooks = list(dict.fromkeys(member.hook for member in members))
+    natives = tuple(_native(hook, hooks) for hook in hooks if config.native)
+    return _inputs(run, store, (*members, *natives, *_baselines(config, hooks)), left_out)
+
+
+def is_store(place: Place) -> bool:
+    return isinstance(place, Path) and (place / "zarr.json").exists()
+
+
+def _inputs(run: RunFolder | None, store: Store, members: tuple[Member, ...], left_out: tuple[str, ...]) -> Inputs:
     slabs = tuple(store.committed)
     if not slabs or not store.mask.any():
         raise Missing(f"The store {store.place} has no rows to analyse yet; run `actpipe harvest` to its end.")
-    members, left_out = _members(run, store)
     return Inputs(
         run=run,
         store=store,
@@ -112,6 +135,24 @@ def _members(run: RunFolder, store: Store) -> tuple[tuple[Member, ...], tuple[st
     return tuple(members), tuple(left_out)
 
 
+def _native(hook: str, hooks: Sequence[str]) -> Member:
+    result = {"path": "", "hook": hook, "architecture": "native", "width": 0}
+    return Member(name=_of_hook("native", hook, hooks), path=None, result=result, kind="native")
+
+
+def _baselines(config: AnalyzeConfig, hooks: Sequence[str]) -> tuple[Member, ...]:
+    found = []
+    for name in config.baseline_names:
+        for hook in hooks:
+            result = {"path": "", "hook": hook, "architecture": name, "width": 0, "seed": config.seed}
+            found.append(Member(name=_of_hook(name, hook, hooks), path=None, result=result, kind="baseline"))
+    return tuple(found)
+
+
+def _of_hook(name: str, hook: str, hooks: Sequence[str]) -> str:
+    return name if len(hooks) == 1 else f"{name}-{hook}"
+
+
 def _name(recorded: Any) -> str | None:
     """Stores record models and datasets as objects with a name; a bare string is its own name."""
     if isinstance(recorded, dict):
@@ -125,8 +166,11 @@ def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     asked = {"revision": REVISION, "scores": config.scores, "units": config.units, "seed": config.seed}
     store = {"fingerprint": inputs.store.fingerprint, "slabs": list(inputs.slabs)}
     results = [member.result for member in inputs.members]
-    sha.update(json.dumps([asked, store, inputs.run.description(), results], sort_keys=True).encode())
+    run = None if inputs.run is None else inputs.run.description()
+    sha.update(json.dumps([asked, store, run, results], sort_keys=True).encode())
     for member in inputs.members:
+        if member.path is None:
+            continue
         for file in sorted(path for path in member.path.rglob("*") if path.is_file()):
             with open(file, "rb") as opened:
                 sha.update(hashlib.file_digest(opened, "sha256").digest())

@@ -17,6 +17,8 @@ from .folder import is_whole, refuse_foreign, replaced_folder, summary_of, work_
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
+    from actpipe.harvest.model import LanguageModel
+
     from .hook_analysis import Analysed
     from .inputs import Inputs
     from .passes import Gatherer
@@ -62,6 +64,8 @@ def _write(
     corpus = Corpus(inputs.store, inputs.slabs, config.seed, tuple(texts) or None)
     texts += [f"⟨{token}⟩" for token in range(len(texts), corpus.vocabulary)]
     scores = chosen_scores(config)
+    model, more = _language_model(inputs, progress)
+    notes += more
     tally, rows, edges = Tally(), [], {}
     with gatherer(config) as gather, TableWriters(folder / "parquet", scores) as writers:
         for number, hook in enumerate(inputs.hooks):
@@ -74,6 +78,7 @@ def _write(
                 seed=config.seed,
                 folder=work / f"hook-{number:03d}",
                 gather=gather,
+                language_model=model,
                 progress=progress,
             )
             edges[hook] = analysis.edges.tolist()
@@ -147,6 +152,18 @@ class TableWriters:
 
     def write_table(self, name: str, table: Any) -> None:
         self.writers[name].write_table(table)
+
+
+def _language_model(inputs: Inputs, progress: Progress) -> tuple[LanguageModel | None, list[str]]:
+    """Where something needs it, and a note where it is not to be had."""
+    if all(member.kind != "native" for member in inputs.members):
+        return None, []
+    from actpipe.harvest.recorded import recorded_model
+
+    try:
+        return recorded_model(inputs.store, None, progress=progress), []
+    except ActpipeError as error:
+        return None, [f"The directions of the coordinates are taken to be themselves: {str(error).rstrip('.')}."]
 
 
 def _vocabulary(model: str | None) -> tuple[list[str], list[str]]:

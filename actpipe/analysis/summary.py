@@ -83,7 +83,7 @@ def summarize(
         "run": {
             "architecture": architectures,
             "members": len(results),
-            "config": inputs.run.description()["config"],
+            "config": {} if inputs.run is None else inputs.run.description()["config"],
         },
         "tokens": corpus.tokens,
         "documents": corpus.documents,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actpipe.errors import Damaged, Mismatch, Missing
@@ -39,7 +40,18 @@ class ReportTables:
     def of_member(self, table: str, member: str, columns: list[str] | None = None) -> pa.Table:
         """Rows of one dictionary, in the order of the file; only these are held in memory."""
         path = _existing(self.folder, f"parquet/{table}.parquet")
-        return pq.read_table(path, columns=columns, filters=[("member", "=", member)])
+        found = pq.read_table(path, columns=columns, filters=[("member", "=", member)])
+        return _numbered(found, self._width(member)) if "sign" in found.column_names else found
+
+    def _width(self, member: str) -> int:
+        return next(int(row["width"]) for row in self.members if row["member"] == member)
+
+
+def _numbered(table: pa.Table, width: int) -> pa.Table:
+    """The page has one number a unit: negative halves of features go on from the width."""
+    negative = pc.cast(pc.less(table["sign"], 0), pa.int32())
+    number = pc.add(table["feature"], pc.multiply(negative, pa.scalar(width, pa.int32())))
+    return table.set_column(table.column_names.index("feature"), "feature", number)
 
 
 def _existing(folder: Path, name: str) -> Path:

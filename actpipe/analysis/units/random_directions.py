@@ -80,10 +80,14 @@ def _thresholds(projected: Tensor, targets: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(ascending[np.arange(len(firing)), n_rows - 1 - firing]).to(projected.device)
 
 
-def sample_rows(store: Store, hook: str, corpus: Corpus) -> Tensor:
-    """[at most SAMPLE_ROWS, d] float32: counted rows of sequences that are spread evenly over the store."""
+def sample_rows(store: Store, hook: str, corpus: Corpus, split: int | None = None) -> Tensor:
+    """[at most SAMPLE_ROWS, d] float32: counted rows of sequences that are spread evenly over the store, of one split
+    of the documents if it is given."""
     sequences = np.concatenate([np.arange(a, b) for a, b in corpus.ranges])
     n = min(len(sequences), max(1, SAMPLE_ROWS // store.context))
     chosen = sequences[np.unique(np.linspace(0, len(sequences) - 1, n).astype(np.int64))]
-    rows = (chosen[:, None] * store.context + np.arange(store.context))[store.mask[chosen]]
+    wanted = store.mask[chosen]
+    if split is not None:
+        wanted = wanted & (corpus.split[store.doc[chosen]] == split)
+    rows = (chosen[:, None] * store.context + np.arange(store.context))[wanted]
     return store.read_rows(hook, rows).float()
