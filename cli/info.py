@@ -43,6 +43,7 @@ Examples:
 )
 @click.option("--language-models", "listing", flag_value="language_models", help="List what train-lm trains.")
 @click.option("--presets", "listing", flag_value="presets", help="List the grids of published studies.")
+@click.option("--scores", "listing", flag_value="scores", help="List what analyze computes of every unit.")
 @click.option("--codecs", "listing", flag_value="codecs", help="List the ways to compress a store.")
 @shared
 def command(subject: str, row: int | None, listing: str | None, as_json: bool, quiet: bool) -> None:

@@ -54,12 +54,26 @@ def codecs() -> dict[str, str]:
     return codec_names()
 
 
+def scores() -> dict[str, dict[str, Any]]:
+    """Name → what it is, and its metrics: which end is the better one, or that it is an axis."""
+    from actpipe.analysis.scores import SCORES
+
+    return {
+        name: {
+            "about": cls.text,
+            "metrics": {metric.name: f"{metric.text} ({metric.better or 'an axis'})" for metric in cls.metrics},
+        }
+        for name, cls in SCORES.items()
+    }
+
+
 LISTINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": models,
     "architectures": architectures,
     "language_models": language_models,
     "presets": presets,
     "codecs": codecs,
+    "scores": scores,
 }
 
 
