@@ -1,9 +1,11 @@
 """Scores by name; a new one is a file and a line here."""
 
+from .concepts import Concepts
 from .mono_semanticity import MonoSemanticity
 from .score import Accumulator, Metric, Score, Scored, State, Subject
+from .vendi import Vendi
 
-_ALL: tuple[type[Score], ...] = (MonoSemanticity,)
+_ALL: tuple[type[Score], ...] = (MonoSemanticity, Vendi, Concepts)
 SCORES = {score.name: score for score in _ALL}
 
 __all__ = ["SCORES", "Accumulator", "Metric", "Score", "Scored", "State", "Subject"]
