@@ -1,1 +1,1 @@
-"""Windows of text drawn with known probabilities, and estimates that weight them."""
+"""Which windows of text stand for a unit, with what probability each was drawn, and estimates from them."""
