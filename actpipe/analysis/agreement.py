@@ -84,10 +84,11 @@ def balanced_accuracy(of: Confusion) -> Floats:
     return (tpr(of) + 1 - fpr(of)) / 2
 
 
-def standard_f1(tpr: ArrayLike, fpr: ArrayLike, prevalence: float = PREVALENCE) -> Floats:
+def standard_f1(tpr: ArrayLike, fpr: ArrayLike, prevalence: ArrayLike = PREVALENCE) -> Floats:
     """2·P·TPR / (P + TPR) with P = π₀TPR / (π₀TPR + (1 − π₀)FPR); 0 where nothing is ever predicted."""
-    hits, false = prevalence * _floats(tpr), (1 - prevalence) * _floats(fpr)
-    return _ratio(2 * hits, hits + false + prevalence)  # the same, without its 0/0
+    share = _floats(prevalence)
+    hits, false = share * _floats(tpr), (1 - share) * _floats(fpr)
+    return _ratio(2 * hits, hits + false + share)  # the same, without its 0/0
 
 
 def standard_phi(tpr: ArrayLike, fpr: ArrayLike, prevalence: float = PREVALENCE) -> Floats:
