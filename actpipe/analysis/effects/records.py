@@ -26,8 +26,8 @@ class Records:
         for i, unit in enumerate(np.asarray(numbers).tolist()):
             self.unit(unit, metric, estimates.at(i))
 
-    def whole(self, metric: str, estimate: Estimate) -> None:
-        self.kept["fidelity"].append({"metric": metric, **_numbers(estimate)})
+    def whole(self, metric: str, estimate: Estimate, *, arm: str = "units") -> None:
+        self.kept["fidelity"].append({"metric": metric, "arm": arm, **_numbers(estimate)})
 
     def splice(self, hook: str, metric: str, estimate: Estimate) -> None:
         self.kept["splices"].append({"hook": hook, "metric": metric, **_numbers(estimate)})

@@ -24,7 +24,7 @@ def draw(alive: NDArray[np.bool_], n: int, seed: int) -> NDArray[np.int64]:
 
 def alive_in(corpus: Corpus, units: UnitSet, order: NDArray[np.int64]) -> NDArray[np.bool_]:
     """[n]: fires on one of the first sequences of `order`; for where nobody has counted."""
-    return np.logical_or.reduce(fires(corpus, units, order[:_ALIVE_SEQUENCES]), axis=0)
+    return np.asarray(fires(corpus, units, order[:_ALIVE_SEQUENCES]).any(axis=0))
 
 
 def fires(corpus: Corpus, units: UnitSet, number: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -9,8 +9,8 @@ _ESTIMATE = [("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64
 SCHEMAS = {
     # One number of one unit.
     "effects": pa.schema([("unit", pa.int32()), ("metric", pa.string()), *_ESTIMATE]),
-    # One number of a set of units.
-    "fidelity": pa.schema([("metric", pa.string()), *_ESTIMATE]),
+    # One number of a set of units. `arm`: "units", or what they are held against in a task.
+    "fidelity": pa.schema([("metric", pa.string()), ("arm", pa.string()), *_ESTIMATE]),
     # One point of a curve; unit −1: of the whole set. `low` and `high` are of y.
     "curves": pa.schema(
         [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actpipe.analysis.corpus import Corpus
-from actpipe.analysis.splits import SCORE
+from actpipe.analysis.splits import NAMES, SCORE
 from actpipe.analysis.units import UnitSet
 from actpipe.errors import Missing
 from actpipe.store.hashing import salt, salted
@@ -64,10 +64,11 @@ class Text:
         return self.counted[:, 1:]
 
 
-def text_of(corpus: Corpus, number: NDArray[np.int64], *, uniform: int | None = None) -> Text:
+def text_of(corpus: Corpus, number: NDArray[np.int64], *, uniform: int | None = None, split: int = SCORE) -> Text:
+    """`split` other than SCORE: text to fit something on, in the same form."""
     store = corpus.store
     documents, mask = store.doc[number], store.mask[number]
-    scored = mask & (corpus.split[documents] == SCORE)
+    scored = mask & (corpus.split[documents] == split)
     counted = scored.copy()
     counted[:, 0] = False  # nothing predicts the first token
     names, place = np.unique(documents[scored], return_inverse=True)
@@ -85,15 +86,16 @@ def text_of(corpus: Corpus, number: NDArray[np.int64], *, uniform: int | None = 
     )
 
 
-def sequence_order(corpus: Corpus, seed: int) -> NDArray[np.int64]:
-    """Sequences with rows of SCORE, in a random order: those at least half of SCORE first."""
+def sequence_order(corpus: Corpus, seed: int, *, split: int = SCORE) -> NDArray[np.int64]:
+    """Sequences with rows of the split, in a random order: those at least half of it first."""
     store = corpus.store
     number = np.concatenate([np.arange(start, stop) for start, stop in corpus.ranges])
-    scored = (store.mask[number] & (corpus.split[store.doc[number]] == SCORE)).sum(axis=1)
+    scored = (store.mask[number] & (corpus.split[store.doc[number]] == split)).sum(axis=1)
     number, scored = number[scored > 1], scored[scored > 1]
     if not len(number):
         raise Missing(
-            f"{store.place} has no documents in the part that scores are measured on; harvest more text (--tokens)."
+            f"{store.place} has no document in the part called {NAMES[split]!r}, which effects need; harvest more text "
+            "(--tokens)."
         )
     order = np.lexsort((salted(number.astype(np.uint64), salt(_SALT, seed)), 2 * scored < store.context))
     found: NDArray[np.int64] = number[order]
