@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from actpipe.errors import ActpipeError, Damaged
 from actpipe.harvest.model import LanguageModel, resolve_device
 from actpipe.progress import Progress
 
+from .activity import Activity
 from .corpus import Corpus
 from .directions import Logits, logits, neighbours
 from .gathering import Gathering, scored
@@ -47,6 +49,15 @@ class Found:
     units: UnitSet
     scored: dict[str, Scored]
     density: NDArray[np.float64]
+    mass: NDArray[np.float64]  # Σ a·‖w‖ over rows
+
+    @classmethod
+    def of(cls, units: UnitSet, scored: dict[str, Scored], activity: Activity) -> Found:
+        norms = torch.linalg.vector_norm(units.directions, dim=1).double().cpu().numpy()
+        return cls(units, scored, activity.density, activity.power_sums[0] * norms)
+
+    def some(self, index: NDArray[np.int64], units: UnitSet, scored: dict[str, Scored]) -> Found:
+        return Found(units, scored, self.density[index], self.mass[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +65,8 @@ class Analysed:
     member: Member
     width: int
     tables: dict[str, pa.Table]  # units, examples, histograms, controls
+    configuration: str  # members of one configuration differ in their seed alone
+    shuffled_units: NDArray[np.int64]  # of the control shuffled, in order
     found: Found
     controls: dict[str, Found]  # by the name of the control
     not_finite: int
@@ -231,14 +244,17 @@ class HookAnalysis:
             scored(first, second, self.scores) for first, second in zip(firsts, seconds, strict=True)
         )
         few = found.shuffled_scores.subject.units
+        everything = Found.of(found.units, own, found.activity)
         return Analysed(
             member=member,
             width=len(found.units.source),
             tables=tables,
-            found=Found(found.units, own, found.activity.density),
+            configuration=_configuration(member, found.units),
+            shuffled_units=found.shuffled_units,
+            found=everything,
             controls={
-                "shuffled": Found(few, shuffled, found.activity.density[found.shuffled_units]),
-                "random_directions": Found(random.units, drawn_at_random, random.activity.density),
+                "shuffled": everything.some(found.shuffled_units, few, shuffled),
+                "random_directions": Found.of(random.units, drawn_at_random, random.activity),
             },
             not_finite=found.not_finite,
             logits_missing=missing,
@@ -253,6 +269,14 @@ class HookAnalysis:
         except ActpipeError as error:  # the model may have been moved since the harvest; everything else can be shown
             return None, str(error)
         return found, None if found else f"{writes} has no direct path to the logits"
+
+
+def _configuration(member: Member, units: UnitSet) -> str:
+    if not isinstance(units, DictionaryUnits) or member.kind != "dictionary":
+        return member.name
+    made = units.dictionary.config
+    kept = {name: made.get(name) for name in ("architecture", "fixed", "hyper", "n")}
+    return json.dumps({"hook": member.hook, **kept}, sort_keys=True)
 
 
 def _load(path: Path, device: torch.device | str) -> sae.Dictionary:

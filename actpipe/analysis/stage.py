@@ -57,7 +57,9 @@ def _write(
 
     from .corpus import Corpus
     from .hook_analysis import HookAnalysis
+    from .measuring import measured, metrics_of
     from .members import member_row, members_table
+    from .statistics import means
     from .summary import Tally, summarize
 
     texts, notes = _vocabulary(inputs.model)
@@ -66,7 +68,7 @@ def _write(
     scores = chosen_scores(config)
     model, more = _language_model(inputs, progress)
     notes += more
-    tally, rows, edges = Tally(), [], {}
+    tally, rows, edges, subjects = Tally(), [], {}, []
     with gatherer(config) as gather, TableWriters(folder / "parquet", scores) as writers:
         for number, hook in enumerate(inputs.hooks):
             analysis = HookAnalysis(
@@ -86,7 +88,10 @@ def _write(
                 writers.write(analysed)
                 tally.add(analysed)
                 rows.append(member_row(analysed))
+                subjects += measured(analysed, inputs.model)
         writers.write_table("members", members_table(rows))
+        with progress.bar("Drawing intervals", None, "means"):
+            writers.write_table("means", means(subjects, metrics_of(scores), seed=config.seed))
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
@@ -133,9 +138,10 @@ class TableWriters:
 
         from .schemas import COLUMNS, schema
         from .score_tables import schemas_of
+        from .statistics import MEANS
 
         self.folder.mkdir(parents=True)
-        schemas = {name: schema(name) for name in COLUMNS} | schemas_of(self.scores)
+        schemas = {name: schema(name) for name in COLUMNS} | {"means": MEANS} | schemas_of(self.scores)
         for name, columns in schemas.items():
             writer = pq.ParquetWriter(self.folder / f"{name}.parquet", columns, compression="zstd")
             self.writers[name] = self.stack.enter_context(writer)
