@@ -74,8 +74,7 @@ class Sampling:
             self._united = len(self._open[0].unit)
 
     def _close(self, found: Fired) -> None:
-        n = len(self.windows)
-        self.windows += np.bincount(found.unit, weights=found.windows, minlength=n).astype(np.int64)
-        self.documents += np.bincount(found.unit, minlength=n)
+        np.add.at(self.windows, found.unit, found.windows)
+        np.add.at(self.documents, found.unit, 1)
         self.reservoir.add(found, drawn_by(found.unit, found.document, self.document_word))
         self.top.add(found)

@@ -2,11 +2,12 @@
 
 from .concepts import Concepts
 from .mono_semanticity import MonoSemanticity
+from .positions import Positions
 from .samples import Samples
 from .score import Accumulator, Metric, Score, Scored, State, Subject
 from .vendi import Vendi
 
-_ALL: tuple[type[Score], ...] = (Samples, MonoSemanticity, Vendi, Concepts)
+_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts)
 SCORES = {score.name: score for score in _ALL}
 
 __all__ = ["SCORES", "Accumulator", "Metric", "Score", "Scored", "State", "Subject"]
