@@ -278,7 +278,7 @@ def test_the_commands_of_the_guide_run(tmp_path: Path) -> None:
     small = ["--tokens", "1k", "--context", "32", "--batch-size", "8", "--vocabulary", "400"]
     small += ["--set", "d_model=16", "--set", "n_layers=1"]
     ran = [command for command in commands(ROOT / "docs/how-to/t5.md") if command[0] == "actpipe"]
-    assert len(ran) == 7
+    assert len(ran) == 9
     for command in ran:
         done = run(
             tmp_path, *command[1:], *(small if command[1] == "train-lm" else ["--tokens", "1k", "--context", "32"])
@@ -286,7 +286,7 @@ def test_the_commands_of_the_guide_run(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
     counts = {
         name: sum(weight.numel() for weight in load(tmp_path / name)[1].parameters())
-        for name in ("softmax-dense", "entmax-dense", "softmax-topk", "entmax-topk")
+        for name in ("softmax-dense", "entmax-dense", "softmax-topk", "entmax-topk", "annealed")
     }
     assert len(set(counts.values())) == 1
     rows = actpipe.open_store(tmp_path / "actpipe-out" / "store.zarr").read("encoder_blocks.0.mlp.hook_post", 0, 200)

@@ -31,4 +31,4 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
         evaluates = "--evaluate" in words
         done = run(tmp_path, *words, *([] if evaluates else SHORTER[words[0]]), timeout=300)
         assert done.returncode == 0, f"{command}: {done.stderr}"
-    assert len(ran) == 8
+    assert len(ran) == 9

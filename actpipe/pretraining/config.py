@@ -26,6 +26,9 @@ class TrainLMConfig:
     split: Annotated[str, "Split of a Hugging Face dataset."] = "train"
     revision: Annotated[str | None, "Revision of a Hugging Face dataset."] = None
     text_field: Annotated[str, "Field that holds the text, in tables and JSON Lines."] = "text"
+    start_from: Annotated[
+        str | None, "Model whose weights, sizes and tokenizer the training begins with. Default: drawn ones."
+    ] = None
     tokenizer: Annotated[str | None, "Folder or name of a tokenizer. Default: one is trained on the dataset."] = None
     vocabulary: Annotated[int, "Tokens of the tokenizer that is trained."] = 4096
     tokens: Annotated[int | None, "Tokens to train on (35M, 1e9). Default: the training text once."] = None

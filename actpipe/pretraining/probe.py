@@ -14,6 +14,7 @@ from actpipe.progress import Progress, silent
 from actpipe.quantities import readable_count, readable_seconds
 from actpipe.training.ranks import Ranks
 
+from .beginning import Beginning
 from .config import TrainLMConfig
 from .processes import Processes
 from .source import Source
@@ -54,10 +55,11 @@ def plan(config: TrainLMConfig, progress: Progress = silent) -> Planned:
     device = resolve_device(config.device)
     kind = architecture_class(config)
     task = task_for(config, kind)
-    if config.tokenizer is None:
+    if config.tokenizer is None and config.start_from is None:
         special_of(config, task)  # is there room for them?
-    size = config.vocabulary if config.tokenizer is None else len(load_tokenizer(config.tokenizer))
-    architecture = architecture_for(config, kind, size)
+    given = config.start_from or config.tokenizer
+    size = config.vocabulary if given is None else len(load_tokenizer(given))
+    architecture = architecture_for(config, kind, size, Beginning.of(config.start_from, progress))
     source = Source.of(config, task)  # what is wrong with the dataset is said now
     tokens = config.tokens or _estimated(source, progress)
     steps = max(1, math.ceil(tokens / config.tokens_per_step))

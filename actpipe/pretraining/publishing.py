@@ -73,6 +73,7 @@ def card(name: str, results: dict[str, Any], config: TrainLMConfig, settled: dic
         "trained on": f"{text['source']['name']} ({settled['task']['name']}), "
         f"{readable_count(text['train_tokens'])} tokens for training and "
         f"{readable_count(text['validation_tokens'])} for validation, split by document",
+        "begun from": f"{config.start_from} (weights sha256 {settled['start_from']})" if config.start_from else "",
         "tokens seen": f"{results['tokens']:,} in {settled['steps']:,} steps of "
         f"{settled['batch_size']} × {settled['context']}",
         "optimiser": f"AdamW, lr {settled['lr']:g} to {settled['lr'] * settled['lr_floor']:g} by cosine, "
@@ -85,7 +86,7 @@ def card(name: str, results: dict[str, Any], config: TrainLMConfig, settled: dic
         "weights": f"sha256 {results['sha256']}",
         "text": f"sha256 {text['fingerprint']}",
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value)
     return f"""---
 library_name: actpipe
 pipeline_tag: text-generation

@@ -23,6 +23,7 @@ from actpipe.progress import Progress, silent
 from actpipe.training.ranks import Ranks
 
 from .arithmetic import dtype_for
+from .beginning import Beginning
 from .config import TrainLMConfig
 from .folder import LMFolder
 from .processes import Processes
@@ -91,6 +92,7 @@ class Run:
     tokens: TokenFolder
     architecture: Architecture
     steps: int
+    beginning: Beginning | None
     settled: dict[str, Any]
 
     @classmethod
@@ -102,7 +104,9 @@ class Run:
         device = resolve_device(config.device)
         kind = architecture_class(config)
         task = task_for(config, kind)
-        architecture_for(config, kind, config.vocabulary)  # what is wrong with it is said before the text is read
+        beginning = Beginning.of(config.start_from, progress)
+        # What is wrong with it is said before the text is read.
+        architecture = architecture_for(config, kind, config.vocabulary, beginning)
         source = Source.of(config, task)
         for turn in (ranks.is_first, not ranks.is_first):  # the first writes the token files, the others open them
             if turn:
@@ -117,9 +121,11 @@ class Run:
                     progress=progress,
                 )
             ranks.wait_for_all()
-        architecture = architecture_for(config, kind, vocabulary.size)
+        architecture = architecture_for(config, kind, vocabulary.size, beginning)
         steps = math.ceil((config.tokens or tokens.tokens(TRAIN)) / config.tokens_per_step)
         settled = settle(config, task, architecture, tokens, tokenizer, steps, dtype_for(config, device))
+        if beginning is not None:
+            settled["start_from"] = beginning.fingerprint
         run = cls(
             config=config,
             ranks=ranks,
@@ -129,6 +135,7 @@ class Run:
             tokens=tokens,
             architecture=architecture,
             steps=steps,
+            beginning=beginning,
             settled=settled,
         )
         for split in (TRAIN, VALIDATION):
@@ -160,7 +167,10 @@ class Run:
 
     def train(self, progress: Progress) -> None:
         device = resolve_device(self.config.device)
-        network = self.architecture.build(seed=self.config.seed).to(device).train()
+        network = self.architecture.build(seed=self.config.seed)
+        if self.beginning is not None:
+            self.beginning.give_to(network)
+        network.to(device).train()
         stepper = self.stepper(network)
         validation = Validation(self.reading(VALIDATION), self.config.validation_tokens, stepper.dtype, device)
         training = Training(
@@ -210,12 +220,20 @@ def architecture_class(config: TrainLMConfig) -> type[Architecture]:
     return ARCHITECTURES[config.architecture]
 
 
-def architecture_for(config: TrainLMConfig, kind: type[Architecture], vocabulary: int) -> Architecture:
+def architecture_for(
+    config: TrainLMConfig, kind: type[Architecture], vocabulary: int, beginning: Beginning | None = None
+) -> Architecture:
     fields = assignments(config.set, "--set")
     for name, flag in (("vocabulary", "--vocabulary or --tokenizer"), ("context", "--context")):
         if name in fields:
             raise Misuse(f"{name} of the architecture follows from {flag}; give that instead of --set {name}.")
-    return kind.of({**fields, "vocabulary": vocabulary, "context": config.context})
+    if beginning is None:
+        return kind.of({**fields, "vocabulary": vocabulary, "context": config.context})
+    # Its own number of tokens: the table of an original T5 is longer than its tokenizer.
+    size = beginning.architecture.vocabulary
+    architecture = kind.of({**beginning.sizes(kind), **fields, "vocabulary": size, "context": config.context})
+    beginning.require_fits(architecture)
+    return architecture
 
 
 def task_for(config: TrainLMConfig, kind: type[Architecture]) -> Task:

@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from actpipe.errors import Misuse
+from actpipe.errors import Mismatch, Misuse
 from actpipe.files import write_bytes
 from actpipe.harvest.model import load_tokenizer
+from actpipe.harvest.provenance import tokenizer_fingerprint
 from actpipe.progress import Progress
 
 from .config import TrainLMConfig
@@ -27,7 +28,9 @@ MOST_CHARACTERS = 400_000_000  # pairs of bytes are counted in; more text change
 
 
 def tokenizer_for(config: TrainLMConfig, task: Task, source: Source, progress: Progress) -> PreTrainedTokenizerFast:
-    """The given tokenizer, the kept one, or a fresh one."""
+    """The given tokenizer, that of the model it begins with, the kept one, or a fresh one."""
+    if config.start_from is not None:
+        return _of_the_beginning(config.start_from, config.tokenizer, task)
     if config.tokenizer is not None:
         return _given(config.tokenizer, task)
     special = special_of(config, task)
@@ -89,6 +92,13 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerFast, task: Task) -> Vocabulary:
     return Vocabulary(
         len(tokenizer), int(end), {token: number for token, number in known.items() if number is not None}
     )
+
+
+def _of_the_beginning(model: str, asked: str | None, task: Task) -> PreTrainedTokenizerFast:
+    tokenizer = _given(model, task)
+    if asked is not None and tokenizer_fingerprint(load_tokenizer(asked)) != tokenizer_fingerprint(tokenizer):
+        raise Mismatch(f"--start-from {model} brings its own tokenizer, and {asked} is another; leave --tokenizer out.")
+    return tokenizer
 
 
 def _given(name: str, task: Task) -> PreTrainedTokenizerFast:
