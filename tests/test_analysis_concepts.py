@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import actpipe
 from actpipe.analysis import agreement
 from actpipe.analysis.concepts import CONCEPTS
 from actpipe.analysis.concepts.bank import Bank, bank_of
@@ -271,3 +272,36 @@ def test_a_label_matrix_can_stand_in_the_bank() -> None:
     tokens = np.zeros((2, 6), np.int32)
     rows = block(0, tokens, np.zeros_like(tokens), np.ones(tokens.shape, np.bool_), np.zeros(2, np.int8))
     assert (bank.labels(rows)[:, -1] == truth).all()
+
+
+def test_factors_of_factorlang_are_found_in_its_oracle_units(tmp_path: Path) -> None:
+    """The true factors join the bank where the store was harvested from FactorLang."""
+    from actpipe.antehoc import GPT
+    from actpipe.antehoc.hugging_face import save
+    from actpipe.corpora.token_text import token_texts
+    from actpipe.factorlang import FACTORS, word_tokenizer
+    from actpipe.harvest.config import HarvestConfig
+    from actpipe.harvest.stage import harvest
+
+    model = GPT(vocabulary=2048, context=256, d_model=16, n_layers=1, n_heads=1)
+    save(model.build(seed=0), model, word_tokenizer(), tmp_path / "model")
+    config = HarvestConfig(
+        model=str(tmp_path / "model"), dataset="actpipe:factorlang", hook=("blocks.0.hook_resid_post",), tokens=40_960,
+        context=256, separator="none", device="cpu", out=tmp_path / "store",
+    )  # fmt: skip
+    harvest(config)
+    store = actpipe.open_store(tmp_path / "store")
+    corpus = Corpus(store, store.committed, 0, token_texts(word_tokenizer()))
+    bank = bank_of(corpus)
+    assert bank is not None
+    factors = [i for i, name in enumerate(bank.names) if name.startswith("factor ")]
+    assert len(factors) == len(FACTORS)
+    codes = np.concatenate([bank.labels(rows)[:, factors] for rows in corpus.blocks(8192)]).astype(np.float32)
+    subject = replace(subject_of(store, len(factors)), corpus=corpus)
+    oracle = scored(Concepts(), subject, codes, sequences=32)
+    enough = ~np.isnan(oracle.columns["concept_f1_std"]) & (codes.sum(axis=0) >= 300)
+    assert enough.sum() > 120
+    assert oracle.columns["concept_f1_std"][enough].min() >= 0.99
+    shuffled = np.random.default_rng(0).permuted(codes, axis=0)
+    random = scored(Concepts(), subject, shuffled, sequences=32)
+    assert np.nanmean(random.columns["concept_f1_std"]) < 0.04
