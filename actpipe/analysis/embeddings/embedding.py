@@ -7,6 +7,7 @@ a tile depends on the text of the corpus and never on a unit: all units of all d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from threading import RLock
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -44,17 +45,19 @@ class Embedding(ABC):
 
 
 _OPENED: WeakKeyDictionary[Corpus, dict[Embedding, Embedder | ActpipeError]] = WeakKeyDictionary()
+_ONE_AT_A_TIME = RLock()
 
 
 def opened(embedding: Embedding, corpus: Corpus) -> Embedder:
     """`embedding.open(corpus)`, once for all scores and dictionaries of a corpus."""
-    known = _OPENED.setdefault(corpus, {})
-    if embedding not in known:
-        try:
-            known[embedding] = embedding.open(corpus)
-        except ActpipeError as error:  # asked again by every dictionary, and looking for a model may take seconds
-            known[embedding] = error
-    found = known[embedding]
+    with _ONE_AT_A_TIME:
+        known = _OPENED.setdefault(corpus, {})
+        if embedding not in known:
+            try:
+                known[embedding] = embedding.open(corpus)
+            except ActpipeError as error:  # asked again by every dictionary, and looking for a model may take seconds
+                known[embedding] = error
+        found = known[embedding]
     if isinstance(found, ActpipeError):
         raise found
     return found
