@@ -4,10 +4,11 @@ from .concepts import Concepts
 from .mono_semanticity import MonoSemanticity
 from .positions import Positions
 from .samples import Samples
+from .rules import Rules
 from .score import Accumulator, Metric, Score, Scored, State, Subject
 from .vendi import Vendi
 
-_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts)
+_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts, Rules)
 SCORES = {score.name: score for score in _ALL}
 
 __all__ = ["SCORES", "Accumulator", "Metric", "Score", "Scored", "State", "Subject"]

@@ -1,0 +1,146 @@
+"""What the score `rules` gathers in the two passes: firings to make rules from, and how rules do on other text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actpipe.analysis.corpus import Corpus
+from actpipe.analysis.firings import Firings
+from actpipe.analysis.ngrams import Fields, fields, preceding
+from actpipe.analysis.rows import Rows
+from actpipe.analysis.splits import EXPLAIN, PROFILE, SCORE
+
+from .interference import DECILES, Deciles, Magnitudes, bins
+from .rule_fitting import Fitted, classes_of, fit
+from .rule_lists import BUDGETS, Execution, Ints
+from .rule_tallies import Measured, Units
+from .score import State
+from .text_rows import lowest_level
+from .thinned_firings import ThinnedFirings
+
+MAIN = BUDGETS.index(16)  # the budget of the primary metric, of the text and of interference
+_AT_MOST = 8192  # firings of a unit
+_TOTAL = 1 << 24  # firings of all units together: 290 MB
+_AT_LEAST = 512  # firings of a unit, however many units there are
+
+
+class Gathered:
+    def __init__(self, n_units: int, corpus: Corpus, seed: int) -> None:
+        self.corpus = corpus
+        self.kept = ThinnedFirings(
+            n_units,
+            context=corpus.store.context,
+            seed=seed,
+            at_most=max(_AT_LEAST, min(_AT_MOST, _TOTAL // max(n_units, 1))),
+            split=EXPLAIN,
+            floor=lowest_level(corpus, EXPLAIN),
+        )
+        self.magnitudes = Magnitudes(n_units)
+
+    def update(self, batch: Firings) -> None:
+        self.kept.update(batch)
+        self.magnitudes.update(batch.of(PROFILE))
+
+    def merge(self, other: Self) -> None:
+        self.kept.merge(other.kept)
+        self.magnitudes.merge(other.magnitudes)
+
+    def state(self) -> State:
+        return {"magnitudes": self.magnitudes.counts, **self.kept.state()}
+
+    def restore(self, state: State) -> None:
+        self.magnitudes.counts = state["magnitudes"].copy()
+        self.kept.restore(state)
+
+
+class Plan:
+    """What the second pass measures. Never changed, so copies of an accumulator share it."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self.fitted: Fitted = fit(gathered.kept, gathered.corpus)
+        self.n = len(self.fitted.firings)
+        self.execution = Execution(self.fitted.lists, self.n)
+        self.classes = classes_of(gathered.corpus)
+        self.decile_of_bin = gathered.magnitudes.decile_of_bin()
+        weight, threshold = self.fitted.weight[MAIN], self.fitted.threshold[MAIN]
+        self.predicts = weight >= threshold[self.fitted.lists.unit]  # [K] firing; False for NaN
+
+    def __deepcopy__(self, memo: object) -> Plan:
+        return self
+
+
+@dataclass
+class Checked:
+    plan: Plan
+    measured: Measured = field(init=False)
+    deciles: Deciles = field(init=False)
+    total: NDArray[np.float64] = field(init=False)  # [n] Σa on the score split
+    squares: NDArray[np.float64] = field(init=False)  # [n] Σa²
+
+    def __post_init__(self) -> None:
+        n = self.plan.n
+        self.measured = Measured(self.plan.execution)
+        self.deciles = Deciles(np.zeros((n, DECILES), np.int64), np.zeros((n, DECILES), np.int64))
+        self.total, self.squares = np.zeros(n), np.zeros(n)
+
+    def update(self, batch: Firings) -> None:
+        plan, fired = self.plan, batch.of(SCORE)
+        where, said = _score_rows(batch.rows, plan.classes)
+        place = np.cumsum(np.bincount(where, minlength=len(batch.rows.tokens))) - 1
+        value = fired.value.astype(np.float64)
+        self.total += np.bincount(fired.unit, weights=value, minlength=plan.n)
+        self.squares += np.bincount(fired.unit, weights=value**2, minlength=plan.n)
+        decile = fired.unit * DECILES + plan.decile_of_bin[fired.unit, bins(fired.value)]
+        self._count(self.deciles.firings, decile)
+        for owned in self.measured.update(said, fired.unit, place[fired.row], fired.value):
+            rule = owned.rule[MAIN]
+            predicted = plan.predicts[rule] & (rule >= 0) if len(plan.predicts) else rule >= 0
+            self._count(self.deciles.predicted, decile[owned.firing[predicted]])
+
+    def merge(self, other: Self) -> None:
+        self.measured.merge(other.measured)
+        self.total += other.total
+        self.squares += other.squares
+        for mine, theirs in zip(self.deciles, other.deciles, strict=True):
+            mine += theirs
+
+    def state(self) -> State:
+        seen = self.measured
+        return {
+            "rows": np.array(seen.rows),
+            "patterns": seen.patterns,
+            "firings": seen.firings,
+            "owned": seen.total,
+            "total": self.total,
+            "squares": self.squares,
+            **{f"deciles.{name}": values for name, values in self.deciles._asdict().items()},
+        }
+
+    def restore(self, state: State) -> None:
+        seen = self.measured
+        seen.rows = int(state["rows"])
+        seen.patterns, seen.firings, seen.total = (state[name].copy() for name in ("patterns", "firings", "owned"))
+        self.total, self.squares = state["total"].copy(), state["squares"].copy()
+        self.deciles = Deciles(*(state[f"deciles.{name}"].copy() for name in Deciles._fields))
+
+    def units(self) -> Units:
+        fired = self.deciles.firings.sum(axis=1)
+        return Units(np.full(self.plan.n, self.measured.rows), fired, self.total, self.squares)
+
+    @staticmethod
+    def _count(table: Ints, at: Ints) -> None:
+        table += np.bincount(at, minlength=table.size).reshape(table.shape)
+
+
+def _score_rows(rows: Rows, classes: NDArray[np.int32] | None) -> tuple[Ints, Fields]:
+    """Counted rows of the score split, and what stands at each and before it."""
+
+    def make() -> tuple[Ints, Fields]:
+        where = np.flatnonzero(rows.counted & (rows.split == SCORE))
+        return where, fields(preceding(rows)[where], classes)
+
+    return rows.once("rules.score_rows", make)
