@@ -1,14 +1,11 @@
-"""N-gram rules: recovered where they are planted, nothing where they are not, and the same numbers as by brute force."""
+"""N-gram rules: found where they are planted, nothing where they are not, the same numbers as by brute force."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.planted_units import gathered, scored, subject_of, text_store
 
 from actpipe.analysis import agreement
 from actpipe.analysis.corpus import Corpus
@@ -16,6 +13,7 @@ from actpipe.analysis.scores import Scored, Subject
 from actpipe.analysis.scores.rule_json import RuleList
 from actpipe.analysis.scores.rules import Rules
 from actpipe.analysis.splits import SCORE
+from tests.planted_units import gathered, scored, subject_of, text_store
 
 CONTEXT = 64
 WORDS = 400
@@ -152,7 +150,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Noisy:
     documents = (np.arange(tokens.size) // 41).reshape(tokens.shape).astype(np.int32)
     mask = rng.random(tokens.shape) > 0.02
     store = text_store(tmp_path_factory.mktemp("noisy") / "store", tokens, documents, mask)
-    fires, names = plant(tokens, documents)
+    fires, _ = plant(tokens, documents)
     fires = np.concatenate([fires, fires[:, :5] | fires[:, 14:19] | fires[:, 8:13]], axis=1)
     kept = fires * (rng.random(fires.shape) < 0.8)
     codes = kept * rng.gamma(4, 0.5, kept.shape) + 0.2 * (rng.random(kept.shape) < 0.01)

@@ -3,8 +3,8 @@
 from .concepts import Concepts
 from .mono_semanticity import MonoSemanticity
 from .positions import Positions
-from .samples import Samples
 from .rules import Rules
+from .samples import Samples
 from .score import Accumulator, Metric, Score, Scored, State, Subject
 from .vendi import Vendi
 
