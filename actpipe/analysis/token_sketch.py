@@ -96,7 +96,7 @@ def _first_left_out(
 def _summed(key: NDArray[np.int64], total: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if not len(key):
         return key, total
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     key = key[order]
     starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     return key[starts], np.add.reduceat(total[order], starts)
