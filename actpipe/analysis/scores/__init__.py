@@ -1,5 +1,6 @@
 """Scores by name; a new one is a file and a line here."""
 
+from .bigrams import Bigrams
 from .concepts import Concepts
 from .mono_semanticity import MonoSemanticity
 from .positions import Positions
@@ -8,7 +9,7 @@ from .samples import Samples
 from .score import Accumulator, Metric, Score, Scored, State, Subject
 from .vendi import Vendi
 
-_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts, Rules)
+_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts, Rules, Bigrams)
 SCORES = {score.name: score for score in _ALL}
 
 __all__ = ["SCORES", "Accumulator", "Metric", "Score", "Scored", "State", "Subject"]

@@ -87,6 +87,7 @@ class Rules(Score):
                 false = confusion_of(of, fitted.threshold[number])
                 fpr = false.fp / np.maximum(false.fp + false.tn, 1)
         columns = _columns(by_budget) | {"interference_slope": checked.deciles.slope() * told}
+        columns = {metric.name: columns[metric.name] for metric in METRICS}
         tables = {"rules": rules_rows(by_budget, fitted), "interference": interference_rows(checked, fpr)}
         if subject.control is None:  # a text for each of a control's units would be read by nobody
             tables["explanations"] = explanations(checked.plan, told, subject.corpus)
