@@ -3,13 +3,14 @@
 from .bigrams import Bigrams
 from .concepts import Concepts
 from .mono_semanticity import MonoSemanticity
+from .neighbours import Neighbours
 from .positions import Positions
 from .rules import Rules
 from .samples import Samples
 from .score import Accumulator, Metric, Score, Scored, State, Subject
 from .vendi import Vendi
 
-_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts, Rules, Bigrams)
+_ALL: tuple[type[Score], ...] = (Samples, Positions, MonoSemanticity, Vendi, Concepts, Rules, Bigrams, Neighbours)
 SCORES = {score.name: score for score in _ALL}
 
 __all__ = ["SCORES", "Accumulator", "Metric", "Score", "Scored", "State", "Subject"]
