@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.splits import EXPLAIN, SCORE
 from actpipe.analysis.units import UnitSet
+from actpipe.analysis.units.random_directions import SAMPLE_ROWS
 from actpipe.errors import ActpipeError
 from actpipe.factorlang import FACTORS, labels_of_store, word_tokenizer
 from actpipe.harvest.model import LanguageModel
@@ -103,15 +103,27 @@ def _posed(
 
 
 def _factor_labels(model: LanguageModel, store: Store) -> Labels:
-    @cache
-    def of_sequence(number: int) -> NDArray[np.bool_]:
-        return labels_of_store(store, model.tokenizer, start=number, stop=number + 1).labels
+    made: dict[int, NDArray[np.bool_]] = {}
 
-    return lambda number: np.stack([of_sequence(n) for n in number.tolist()])
+    def labels(number: NDArray[np.int64]) -> NDArray[np.bool_]:
+        lacking = np.array(sorted({int(n) for n in number} - made.keys()), dtype=np.int64)
+        # Documents that stand together are made together.
+        for run in np.split(lacking, np.flatnonzero(np.diff(lacking) > 1) + 1) if len(lacking) else []:
+            start, stop = int(run[0]), int(run[-1]) + 1
+            of_run = labels_of_store(store, model.tokenizer, start=start, stop=stop).labels
+            made.update(zip(range(start, stop), of_run.reshape(stop - start, store.context, -1), strict=True))
+        return np.stack([made[int(n)] for n in number])
+
+    return labels
 
 
 def _one(every: Labels, column: int) -> Labels:
     return lambda number: every(number)[..., column]
+
+
+def _of_frequent(rows: Tensor, truth: NDArray[np.bool_]) -> Arm:
+    often = truth.sum(axis=0)
+    return of_factors(rows, torch.from_numpy(truth[:, (often >= _FEWEST) & (often <= len(truth) - _FEWEST)]))
 
 
 class _TaskMeasurement:
@@ -153,9 +165,15 @@ class _TaskMeasurement:
         return sequence_order(self.corpus, self.config.seed, split=split)[: times * self.config.uniform]
 
     def _factors(self, rows: Tensor, labels: Labels) -> Arm:
-        truth = torch.from_numpy(labels(self.fit.number)[self.fit.changed.numpy()])
-        often = truth.sum(0)
-        return of_factors(rows, truth[:, (often >= _FEWEST) & (often <= len(truth) - _FEWEST)])
+        """From the store where it has rows of the hook, as many as a sample holds: a direction takes many examples."""
+        store, hook = self.corpus.store, self.units.writes
+        if hook not in store.hooks:
+            return _of_frequent(rows, labels(self.fit.number)[self.fit.changed.numpy()])
+        start, stop = self.corpus.ranges[0]
+        number = np.arange(start, min(stop, start + max(1, SAMPLE_ROWS // store.context)))
+        free = store.mask[number] & (self.corpus.split[store.doc[number]] != SCORE)
+        all_rows = store.read(hook, start * store.context, (int(number[-1]) + 1) * store.context).float()
+        return _of_frequent(all_rows[torch.from_numpy(free.reshape(-1))], labels(number)[free])
 
     def _patch(self, pairs: Pairs, arms: list[Arm]) -> None:
         config = self.config
