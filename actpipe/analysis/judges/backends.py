@@ -19,6 +19,8 @@ from .questions import Surprise
 from .requests import Capabilities, TextModel
 from .rule_judge import RuleJudge
 
+_UNITS_AT_ONCE = 2  # the requests of one unit go side by side; a second unit fills the gaps between its questions
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -31,6 +33,7 @@ class Opened:
             self.calls.stop("it was interrupted.")
 
     def close(self) -> None:
+        self.judge.close()
         if self.calls is not None:
             self.calls.cache.close()
 
@@ -45,11 +48,12 @@ def _rules(config: JudgeConfig, asked: set[type], progress: Progress) -> Opened:
 
 
 def _encoder(config: JudgeConfig, asked: set[type], progress: Progress) -> Opened:
-    from .encoder_judge import EncoderJudge
-    from .sentence_encoder import sentence_encoder
+    from actpipe.analysis.embeddings.encoder import open_encoder
 
-    folder = str(config.model)
-    return Opened(EncoderJudge(Path(folder).name, sentence_encoder(folder)))
+    from .encoder_judge import EncoderJudge
+
+    encoder = open_encoder(str(config.model), config.device or "cpu")
+    return Opened(EncoderJudge(Path(encoder.name).name, encoder.embed))
 
 
 def _human(config: JudgeConfig, asked: set[type], progress: Progress) -> Opened:
@@ -86,7 +90,7 @@ def _hf(config: JudgeConfig, asked: set[type], progress: Progress) -> Opened:
 def _language_judge(config: JudgeConfig, calls: Calls, can: Capabilities) -> Opened:
     from .language_judge import LanguageJudge
 
-    return Opened(LanguageJudge(calls, can, seed=config.seed), calls.model.concurrency, calls)
+    return Opened(LanguageJudge(calls, can, seed=config.seed), _UNITS_AT_ONCE, calls)
 
 
 def _calls(config: JudgeConfig, model: TextModel) -> Calls:

@@ -15,6 +15,8 @@ from .call_cache import CallCache, Row
 from .ledger import Ledger
 from .requests import Refused, Reply, Request, TextModel, Transient
 
+_ABOUT_THE_CALLER = {401, 402, 403}  # key, credit, permission: no request will fare better
+
 
 class Unanswered(Failure):
     """One request, after all its retries. Others may still be answered."""
@@ -75,6 +77,8 @@ class Calls:
                 self._stopped.wait(self._wait_s(attempt, error))
                 continue
             except Refused as error:
+                if error.status in _ABOUT_THE_CALLER:
+                    self.stop(str(error))
                 self._count_error(error)
                 raise
             self._errors = 0

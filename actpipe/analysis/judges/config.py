@@ -12,7 +12,7 @@ Backend = Literal["rules", "openai", "hf", "encoder", "human"]
 _NEEDS_MODEL = {
     "openai": "the name that the endpoint knows its model by",
     "hf": "smollm2, a folder or a Hugging Face name of a causal language model",
-    "encoder": "a folder with a sentence encoder",
+    "encoder": "minilm, or a folder with a sentence encoder",
 }
 
 
@@ -48,7 +48,7 @@ class JudgeConfig:
         Path | None, "What people answered in the form, CSV or JSON. Without it the form is written."
     ] = None
     name: Annotated[str, "Who answered the form."] = "reader"
-    device: Annotated[str | None, "Of the backend hf: cpu, cuda …; a GPU if there is one."] = None
+    device: Annotated[str | None, "Of the backends hf and encoder: cpu, cuda …"] = None
     seed: Annotated[int, "Draws the units and divides the windows."] = 0
 
     def __post_init__(self) -> None:

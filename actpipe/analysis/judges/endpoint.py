@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,7 +88,7 @@ class Endpoint(TextModel):
             headers={"Content-Type": "application/json", "User-Agent": "actpipe", **self.key.header},
         )
         try:
-            with self._opener().open(call, timeout=self.timeout_s) as response:
+            with self._opener.open(call, timeout=self.timeout_s) as response:
                 return self.key.removed_from(_read(response, time.monotonic() + self.timeout_s))
         except urllib.error.HTTPError as error:
             raise self._refusal(error) from None  # the cause would show the request with its header
@@ -109,6 +110,7 @@ class Endpoint(TextModel):
             raise Transient(f"{self.host} answered with something that is not a completion", billed=True)
         return reply
 
+    @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:
         is_near = urlsplit(self.base_url).hostname in _LOOPBACK  # a proxy is for what is far
         return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if is_near else []))

@@ -77,9 +77,9 @@ def read_answers(path: Path) -> dict[str, float]:
         raise Missing(f"{path} is not there; give the file that the form saved.")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        rows = _of_json(text) if text.lstrip().startswith("{") else _of_csv(text)
+        rows = _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_csv(text)
         found = {str(item): float(answer) for item, answer in rows if str(answer).strip()}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path} is not a file of answers ({error}); it has the columns item and answer.") from error
     wrong = next((item for item, value in found.items() if value not in (0.0, 0.5, 1.0)), None)
     if wrong is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from actpipe.files import write_bytes
 
 from .human_judge import Item
-from .questions import Passage
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Judge explanations</title>
@@ -94,7 +93,7 @@ def write_form(path: Path, items: Sequence[Item]) -> None:
             "name": item.name,
             "kind": item.kind,
             "explanation": item.explanation,
-            "passages": [_pieces(passage) for passage in item.passages],
+            "passages": [passage.runs for passage in item.passages],
         }
         for item in items
     ]
@@ -102,15 +101,3 @@ def write_form(path: Path, items: Sequence[Item]) -> None:
     data = json.dumps(content, ensure_ascii=True).replace("<", "\\u003c")
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
     write_bytes(path, _PAGE.replace("@NAME@", name).replace("@ITEMS@", data).encode())
-
-
-def _pieces(passage: Passage) -> list[tuple[str, int]]:
-    """Runs of marked and unmarked tokens."""
-    marks, runs = set(passage.marks), list[tuple[str, int]]()
-    for i, text in enumerate(passage.texts):
-        marked = int(i in marks)
-        if runs and runs[-1][1] == marked:
-            runs[-1] = (runs[-1][0] + text, marked)
-        else:
-            runs.append((text, marked))
-    return runs

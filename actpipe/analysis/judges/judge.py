@@ -15,3 +15,6 @@ class Judge(ABC):
     @abstractmethod
     def answer(self, question: Question) -> Answer:
         """Called from several threads at once. Raises Failure only when no further question can be answered."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        pass

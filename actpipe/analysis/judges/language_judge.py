@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ from .questions import (
 )
 from .requests import Capabilities, Refused, Reply, Request
 
+Item = TypeVar("Item")
 Parsed = TypeVar("Parsed")
 AT_ONCE = 5  # texts a prompt without log probabilities; more leak into each other and hurt weak judges
 _ABOUT_THE_REQUEST = {400, 413, 422}  # statuses with which a server turns down one text, not the caller
@@ -43,6 +45,7 @@ class LanguageJudge(Judge):
         of = calls.model.identity
         self.name, self.seed = f"{of.backend}:{of.model}", seed
         self.calls, self.can = calls, capabilities
+        self._pool = ThreadPoolExecutor(calls.model.concurrency, thread_name_prefix="judge-call")
         asked = {Explain, Detect, Mark, Tell, Simulate, Spot}
         self.answers = frozenset(asked | ({Surprise} if capabilities.likelihood else set()))
 
@@ -55,17 +58,24 @@ class LanguageJudge(Judge):
             case Mark(explanation, passages):
                 return self._yes_or_no(explanation, passages, prompts.mark_one, prompts.mark_many)
             case Tell(explanation, pairs):
-                picked = [self._choice(prompts.tell(explanation.text, a, b), ("A", "B")) for a, b in pairs]
+                picked = self._each(lambda pair: self._choice(prompts.tell(explanation.text, *pair), ("A", "B")), pairs)
                 return _answer([p[0] if p else math.nan for p in picked])
             case Simulate(explanation, passage):
                 return self._simulate(explanation, passage)
             case Surprise(explanation, passages):
-                return _answer([self._surprise(explanation, passage) for passage in passages])
+                return _answer(self._each(lambda passage: self._surprise(explanation, passage), passages))
             case Spot(passages):
                 options = tuple(str(i + 1) for i in range(len(passages)))
                 return _answer(self._choice(prompts.spot(passages), options) or [math.nan] * len(options))
             case _:
                 raise Misuse(f"The judge {self.name} cannot be asked to {type(question).__name__}.")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _each(self, of: Callable[[Item], Parsed], items: Sequence[Item]) -> list[Parsed]:
+        """The items of one question side by side: units then end one after the other, not all at the end."""
+        return list(self._pool.map(of, items))
 
     def _explain(self, question: Explain) -> Answer:
         request = self._generate(prompts.explain(question), prompts.explanation_schema(), max_tokens=300)
@@ -80,13 +90,11 @@ class LanguageJudge(Judge):
         many: Callable[[str, Sequence[Passage]], str],
     ) -> Answer:
         if self.can.choose:
-            said = [self._choice(one(explanation.text, p), ("0", "1")) for p in passages]
+            said = self._each(lambda p: self._choice(one(explanation.text, p), ("0", "1")), passages)
             return _answer([p[1] if p else math.nan for p in said])
-        values: list[float] = []
-        for start in range(0, len(passages), AT_ONCE):
-            group = passages[start : start + AT_ONCE]
-            values += self._labels(many(explanation.text, group), len(group))
-        return _answer(values)
+        groups = [passages[start : start + AT_ONCE] for start in range(0, len(passages), AT_ONCE)]
+        found = self._each(lambda group: self._labels(many(explanation.text, group), len(group)), groups)
+        return _answer([value for values in found for value in values])
 
     def _labels(self, user: str, n: int) -> list[float]:
         request = self._generate(user, prompts.labels_schema(n), max_tokens=32 + 8 * n)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from actpipe.errors import Misuse
 
-from .requests import Identity, Reply, Request, TextModel, Transient
+from .requests import Identity, Refused, Reply, Request, TextModel, Transient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from actpipe.harvest.model import LanguageModel
 
+_TURN = "<|im_end|>"
 _UNKNOWN = "unknown\n"  # what stands in the prompt where a simulated activation would
 
 
@@ -86,13 +87,16 @@ class LocalModel(TextModel):
         """[tokens, vocabulary], float32"""
         import torch
 
+        self._check(len(ids))
+
         return self.model.logits({"input_ids": torch.tensor([ids], device=self.model.device)})[0].float()
 
     def _continued(self, ids: list[int], end: str, most: int) -> str:
         """Greedy, up to the sign that ends the value."""
         import torch
 
-        cache, written, feed = None, [], ids
+        self._check(len(ids) + most)
+        cache, written, feed = None, list[int](), ids
         text = ""
         for _ in range(most):
             tokens = torch.tensor([feed], device=self.model.device)
@@ -103,9 +107,16 @@ class LocalModel(TextModel):
             written.append(token)
             feed = [token]
             text = str(self.model.tokenizer.decode(written))
-            if end in text:
+            if end in text or _TURN in text:
                 break
-        return text.split(end)[0]
+        return text.split(end)[0].split(_TURN)[0]
+
+    def _check(self, tokens: int) -> None:
+        from actpipe.harvest.model import longest_context
+
+        longest = longest_context(self.model.config)
+        if longest is not None and tokens > longest:
+            raise Refused(f"{self.model.name} reads {longest} tokens at most, not {tokens}.", status=413)
 
     def _prompt(self, request: Request) -> str:
         """The model's own form of a conversation, else ChatML if it knows its signs, else plain text."""
@@ -113,7 +124,7 @@ class LocalModel(TextModel):
         if tokenizer.chat_template:
             turns = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
             return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        if "<|im_start|>" in tokenizer.get_vocab():
+        if _TURN in tokenizer.get_vocab():
             return (
                 f"<|im_start|>system\n{request.system}<|im_end|>\n<|im_start|>user\n{request.user}<|im_end|>\n"
                 "<|im_start|>assistant\n"

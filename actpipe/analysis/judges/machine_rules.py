@@ -4,7 +4,7 @@
 | lexicon   | words, [after]        | it holds a piece of one of the words in any case, right behind one   |
 |           |                       | of `after` if given                                                  |
 | pattern   | pattern, [flags: "i"] | it holds a piece of a match (of its group `fires`, if it has one)    |
-| otherwise | as `rules` wrote it   | the rule list of n-grams predicts an activation above its threshold  |
+| –         | as `rules` wrote it   | the rule list of n-grams says so (actpipe.analysis.scores.rule_json) |
 
 `pattern` is for rules of our own: a hostile regular expression takes for ever, so none is accepted from a model.
 """
@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actpipe.errors import Misuse
+from actpipe.errors import Damaged, Misuse
 
 from .questions import Passage
 
@@ -27,11 +27,22 @@ Values = NDArray[np.float64]
 _LONGEST, _MOST = 40, 64  # letters of a word, words of a rule that a model may propose
 
 
-def execute(rule: str, passage: Passage) -> Values:
-    """[tokens] predicted activation, 0 where the rule is silent."""
+class Execution(NamedTuple):
+    """[tokens] each."""
+
+    activation: Values  # predicted; of a rule without strengths 1 where it fires
+    fires: NDArray[np.bool_]
+
+
+def execute(rule: str, passage: Passage) -> Execution:
     content = json.loads(rule)
     kind = content.get("kind") if isinstance(content, dict) else None
-    return _KINDS.get(str(kind), _ngrams)(content, passage)
+    if kind is None:
+        return _ngrams(rule, passage)
+    if kind not in _KINDS:
+        raise Misuse(f"A rule of the kind {kind!r} is not known; there are {', '.join(_KINDS)} and lists of n-grams.")
+    found = _KINDS[kind](content, passage)
+    return Execution(found, found > 0)
 
 
 def lexicon_of(words: Any) -> str | None:
@@ -73,8 +84,15 @@ def _matches(pattern: re.Pattern[str], passage: Passage) -> Values:
     return fires
 
 
-def _ngrams(content: Any, passage: Passage) -> Values:
-    raise Misuse(f"A rule of kind {content.get('kind') if isinstance(content, dict) else content!r} is not known.")
+def _ngrams(rule: str, passage: Passage) -> Execution:
+    """A window does not show what stands before it: a rule that asks for that is silent on its first tokens."""
+    from actpipe.analysis.scores.rule_json import RuleList
+
+    try:
+        found = RuleList.from_json(rule).predict(passage.tokens)
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"A rule of the report cannot be read ({error!r}): {rule[:80]}") from error
+    return Execution(found.activation, found.fires)
 
 
 _KINDS: dict[str, Callable[[Any, Passage], Values]] = {"lexicon": _lexicon, "pattern": _pattern}

@@ -25,12 +25,10 @@ def quoted(text: str) -> str:
 
 def shown(passage: Passage) -> str:
     """The text with its marks; runs of marked tokens share them. The signs themselves, in the text, are spaced out."""
-    marked, pieces = set(passage.marks), []
-    for i, piece in enumerate(passage.texts):
-        text = piece.replace(OPEN, "< <").replace(CLOSE, "> >")
-        before = OPEN if i in marked and i - 1 not in marked else ""
-        after = CLOSE if i in marked and i + 1 not in marked else ""
-        pieces.append(before + text + after)
+    pieces = []
+    for text, marked in passage.runs:
+        plain = text.replace(OPEN, "< <").replace(CLOSE, "> >")
+        pieces.append(f"{OPEN}{plain}{CLOSE}" if marked else plain)
     return quoted("".join(pieces))
 
 

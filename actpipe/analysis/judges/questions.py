@@ -24,6 +24,17 @@ class Passage:
     def text(self) -> str:
         return "".join(self.texts)
 
+    @property
+    def runs(self) -> list[tuple[str, bool]]:
+        """Texts of successive tokens that are marked or not."""
+        marks, found = set(self.marks), list[tuple[str, bool]]()
+        for i, text in enumerate(self.texts):
+            if found and found[-1][1] == (i in marks):
+                found[-1] = (found[-1][0] + text, i in marks)
+            else:
+                found.append((text, i in marks))
+        return found
+
 
 @dataclass(frozen=True)
 class Explanation:

@@ -10,7 +10,7 @@ import numpy as np
 from actpipe.errors import Misuse
 
 from .judge import Judge
-from .machine_rules import execute
+from .machine_rules import Execution, execute
 from .questions import Answer, Detect, Explanation, Mark, Passage, Question, Simulate, Tell
 
 
@@ -28,7 +28,7 @@ class RuleJudge(Judge):
             case Tell(explanation, pairs):
                 return _answer(tuple(_first(_mass(explanation, a), _mass(explanation, b)) for a, b in pairs))
             case Simulate(explanation, passage):
-                return _answer(tuple(_predicted(explanation, passage).tolist()))
+                return _answer(tuple(_executed(explanation, passage).activation.tolist()))
             case _:
                 raise Misuse(f"The judge {self.name} cannot be asked to {type(question).__name__}.")
 
@@ -37,19 +37,20 @@ def _answer(values: tuple[float, ...]) -> Answer:
     return Answer(values, failed=sum(math.isnan(v) for v in values))
 
 
-def _predicted(explanation: Explanation, passage: Passage) -> np.ndarray:
+def _executed(explanation: Explanation, passage: Passage) -> Execution:
+    """NaN where there is no rule."""
     if explanation.rule is None:
-        return np.full(len(passage.tokens), np.nan)
+        return Execution(np.full(len(passage.tokens), np.nan), np.zeros(len(passage.tokens), np.bool_))
     return execute(explanation.rule, passage)
 
 
 def _fires(explanation: Explanation, passage: Passage) -> float:
-    found = _predicted(explanation, passage)
-    return math.nan if np.isnan(found).any() else float((found > 0).any())
+    found = _executed(explanation, passage)
+    return math.nan if np.isnan(found.activation).any() else float(found.fires.any())
 
 
 def _mass(explanation: Explanation, passage: Passage) -> float:
-    return float(_predicted(explanation, passage).sum())
+    return float(_executed(explanation, passage).activation.sum())
 
 
 def _first(first: float, second: float) -> float:
@@ -60,7 +61,7 @@ def _first(first: float, second: float) -> float:
 
 def _marking(explanation: Explanation, passage: Passage) -> float:
     """Share of the marked tokens on which the rule fires."""
-    found = _predicted(explanation, passage)
-    if np.isnan(found).any() or not passage.marks:
+    found = _executed(explanation, passage)
+    if np.isnan(found.activation).any() or not passage.marks:
         return math.nan
-    return float((found[list(passage.marks)] > 0).mean())
+    return float(found.fires[list(passage.marks)].mean())

@@ -208,9 +208,8 @@ def _write(config: JudgeConfig, opened: Opened, result: JudgeResult, found: list
         write_form(result.form, opened.judge.missing)
         if config.answers is None:
             return
-    put_explanations_of = explanations_table(found, result.judge)
-    if len(put_explanations_of):
-        put_explanations(config.report, put_explanations_of)
+    if Explain in opened.judge.answers:  # another judge reads explanations of others, which stay as they are
+        put_explanations(config.report, explanations_table(found, result.judge))
     put_judgements(config.report, judgements_table(found, result.judge, result.grade))
     put_judge(config.report, result.judge, _entry(config, result))
 
