@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
@@ -18,8 +19,9 @@ from actpipe.analysis.sampling.estimates import Design
 from actpipe.analysis.sampling.fired import ByUnit, drawn_by, fired
 from actpipe.analysis.sampling.frame import extents, uniform
 from actpipe.analysis.sampling.gathering import Sampling
+from actpipe.analysis.sampling.near_misses import Pairs, candidates, near_misses, neighbours
 from actpipe.analysis.sampling.reservoir import bin_of
-from actpipe.analysis.sampling.strata import draw
+from actpipe.analysis.sampling.strata import Drawn, draw
 from actpipe.analysis.scores import Scored, Subject
 from actpipe.analysis.scores.samples import Samples
 from actpipe.analysis.splits import SCORE
@@ -205,6 +207,43 @@ def test_near_misses_fire_a_neighbour_and_not_the_unit(codes: np.ndarray, found:
         assert not codes[at, row["unit"]].any()
         assert (codes[at] > 0).any(axis=0).sum() > 0
     assert all(r["weight"] >= 1 and r["sample"] <= 25 for r in rows)
+
+
+def test_neighbours_are_near_in_direction_or_fire_together() -> None:
+    """0 and 1 point the same way; 2 and 3 fire on the same rows; a unit is not its own neighbour."""
+    rng = np.random.default_rng(0)
+    fires = rng.random((4000, 12)) < 0.05
+    fires[:, 3] = fires[:, 2]
+    directions = torch.eye(12)
+    directions[1] = directions[0]
+    found = neighbours(directions, csr_matrix(fires.astype(np.float32)))
+    pairs = set(zip(found.unit.tolist(), found.other.tolist(), strict=True))
+    assert {(0, 1), (1, 0), (2, 3), (3, 2)} <= pairs
+    assert all(a != b for a, b in pairs)
+    assert np.bincount(found.unit).max() <= 10
+    only_together = neighbours(None, csr_matrix(fires.astype(np.float32)))
+    assert (2, 3) in set(zip(only_together.unit.tolist(), only_together.other.tolist(), strict=True))
+
+
+def test_weights_of_near_misses_estimate_how_many_windows_there_are() -> None:
+    """400 units each with one neighbour that has 40 windows drawn, each standing for five, in 20 documents; the unit
+    fires on a fifth of them. The truth is 160, whatever candidates are drawn."""
+    rng = np.random.default_rng(0)
+    n, m = 400, 40
+    unit, window = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
+    number = unit * m + window
+    drawn = Drawn(unit, 0 * unit, window // 2, number, np.full(n * m, 5), np.full(n * m, m), np.full(n * m, m))
+    pairs = Pairs(np.arange(n), (np.arange(n) + 1) % n)
+    suspects = candidates(pairs, drawn, n, np.uint64(1))
+    assert (np.bincount(suspects.unit) == 10).all()
+    assert (drawn.unit[suspects.drawn] == (suspects.unit + 1) % n).all()
+    fires = (rng.random(n * m) < 0.2)[suspects.drawn]
+    kept = near_misses(suspects, fires, drawn, 4, n, np.uint64(2))
+    assert (np.bincount(kept.unit, minlength=n) <= 4).all()
+    documents = kept.unit * m + drawn.document[kept.drawn]
+    assert len(np.unique(documents)) == len(documents)
+    estimate = np.bincount(kept.unit, weights=kept.weight, minlength=n)
+    assert abs(estimate.mean() - 160) < 2 * estimate.std() / np.sqrt(n)
 
 
 @pytest.mark.parametrize("parts", [2, 5])

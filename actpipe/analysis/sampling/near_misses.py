@@ -1,7 +1,8 @@
 """Windows that fire a neighbour of a unit but not the unit: what an explanation is most easily wrong about.
 
-Neighbours are the units with the nearest directions (largest cosine). Candidates are windows that were drawn for a
-neighbour, a few of each; kept are those on which the unit is silent, one a document.
+Neighbours are the five units with the nearest directions (largest cosine) and the five that fire most on the same
+tokens (largest φ on a sample of the other splits). Candidates are windows that were drawn for a neighbour, a few of
+each; kept are those on which the unit is silent, one a document.
 
     ω = ω_g · n_g/m_g · w_d · D/n    ω_g: weight of the window among those that fire neighbour g; m_g of g's n_g drawn
                                      windows were candidates; w_d silent candidates lie in the window's document; D
@@ -15,26 +16,32 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from actpipe.analysis.neighbours import nearest_directions
+from actpipe.analysis.stability.cofiring import cofiring
 
 from .fired import borders, drawn_by
 from .frame import Ints
 from .reservoir import ranks
 from .strata import Drawn
 
-NEIGHBOURS = 10
+NEIGHBOURS = 5  # of either kind
 _EACH = 10  # candidates of a neighbour
+
+
+class Pairs(NamedTuple):
+    """Of a unit and a neighbour, in order."""
+
+    unit: Ints
+    other: Ints
 
 
 class Candidates(NamedTuple):
     unit: Ints
     drawn: Ints  # which window of `Drawn`: it fires a neighbour of the unit
     weight: NDArray[np.float64]
-
-
-NO_CANDIDATES = Candidates(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 class NearMisses(NamedTuple):
@@ -47,23 +54,30 @@ class NearMisses(NamedTuple):
     sample: Ints
 
 
-def candidates(directions: Tensor, drawn: Drawn, word: np.uint64) -> Candidates:
+def neighbours(directions: Tensor | None, codes: csr_matrix) -> Pairs:
+    """Of all units; `directions` [n, d] where they are known, `codes` [rows, n] a sample."""
+    n = codes.shape[1]
+    together = cofiring(codes, keep=NEIGHBOURS)
+    keys = [together.unit.astype(np.int64) * n + together.other]
+    if directions is not None:
+        near = nearest_directions(directions, keep=NEIGHBOURS).unit.astype(np.int64)
+        keys.append((np.arange(n)[:, None] * n + near).reshape(-1))
+    return Pairs(*np.divmod(np.unique(np.concatenate(keys)), max(n, 1)))
+
+
+def candidates(pairs: Pairs, drawn: Drawn, n_units: int, word: np.uint64) -> Candidates:
     """Of every unit that has windows of its own."""
-    n = len(directions)
     order = np.lexsort((drawn_by(drawn.unit, drawn.row, word), drawn.unit))
     order = order[ranks(drawn.unit[order]) < _EACH]
-    sizes = np.bincount(drawn.unit, minlength=n)
+    sizes = np.bincount(drawn.unit, minlength=n_units)
     taken = np.minimum(sizes, _EACH)
     first = np.cumsum(taken) - taken  # of each unit's candidates in `order`
-    near = nearest_directions(directions, keep=NEIGHBOURS).unit.astype(np.int64)
-    pair_unit, pair_near = np.repeat(np.arange(n), near.shape[1]), near.reshape(-1)
-    alive = (sizes[pair_unit] > 0) & (taken[pair_near] > 0)
-    pair_unit, pair_near = pair_unit[alive], pair_near[alive]
-    counts = taken[pair_near]
+    alive = (sizes[pairs.unit] > 0) & (taken[pairs.other] > 0)
+    unit, other = pairs.unit[alive], pairs.other[alive]
+    counts = taken[other]
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = order[np.repeat(first[pair_near], counts) + within]
-    share = np.repeat(sizes[pair_near] / counts, counts)
-    return Candidates(np.repeat(pair_unit, counts), chosen, drawn.weight[chosen] * share)
+    chosen = order[np.repeat(first[other], counts) + within]
+    return Candidates(np.repeat(unit, counts), chosen, drawn.weight[chosen] * np.repeat(sizes[other] / counts, counts))
 
 
 def near_misses(

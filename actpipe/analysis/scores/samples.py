@@ -4,7 +4,7 @@ The frame is every 32-token tile of the documents of SCORE. Strata of a unit:
 
     decile_0 … decile_9   tiles in which it fires, by their peak; at most one a document, drawn among its own
     uniform               tiles in which it is silent, from one sample of the text that all units share
-    near_miss             windows that fire a neighbour (nearest directions) and not the unit, at most one a document
+    near_miss             windows that fire a neighbour and not the unit, at most one a document (sampling.near_misses)
     top                   the largest peaks, one a document: no sample of anything, and so without a weight
 
 Deciles and `uniform` are the frame without overlap: Σ ω y over them estimates Σ y over all tiles (sampling.estimates).
@@ -23,7 +23,7 @@ import pyarrow as pa
 from actpipe.analysis.sampling.frame import SKIP_FIRST, uniform
 from actpipe.analysis.sampling.gathering import Sampling
 from actpipe.analysis.sampling.looking import Looking, Question
-from actpipe.analysis.sampling.near_misses import NO_CANDIDATES, candidates, near_misses
+from actpipe.analysis.sampling.near_misses import candidates, near_misses, neighbours
 from actpipe.analysis.sampling.reservoir import PER_BIN
 from actpipe.analysis.sampling.silent import silent
 from actpipe.analysis.sampling.strata import draw
@@ -65,16 +65,16 @@ class Samples(Score):
     def check(self, subject: Subject, gathered: Accumulator) -> Looking:
         sampling = cast(Sampling, gathered).closed()
         drawn = draw(sampling.reservoir, self.per_decile)
-        directions = subject.units.directions
         # A control may number only some of its units: which directions are theirs is not known here.
-        known = self.near_miss > 0 and len(directions) == subject.n > 1
+        directions = subject.units.directions if subject.units.n == subject.n else None
+        near = neighbours(directions, sampling.together.sample().codes)
         return Looking(
             Question(
                 context=subject.corpus.store.context,
                 skip_first=self.skip_first,
                 drawn=drawn,
                 top=sampling.top.peaks(),
-                suspects=candidates(directions, drawn, salt(_NEAR, subject.seed)) if known else NO_CANDIDATES,
+                suspects=candidates(near, drawn, subject.n, salt(_NEAR, subject.seed)),
                 shared=uniform(subject.corpus, self.shared, self.skip_first),
             )
         )
