@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 import actpipe
 from actpipe.analysis import agreement
 from actpipe.analysis.concepts import CONCEPTS
-from actpipe.analysis.concepts.bank import Bank, bank_of
+from actpipe.analysis.concepts.bank import Bank
 from actpipe.analysis.concepts.concept import Lexicon, RowConcept
+from actpipe.analysis.concepts.labels import Labels, labels_of
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.rows import Rows, block
 from actpipe.analysis.scores import Scored, Subject
@@ -160,11 +163,15 @@ def planted_subject(path: Path, n: int, sequences: int) -> tuple[Subject, np.nda
     """A subject over random text, and the labels of all its rows."""
     store = text_store(path, *random_text(sequences))
     subject = subject_of(store, n)
-    subject = replace(subject, corpus=Corpus(store, store.committed, 0, TEXTS))
-    bank = bank_of(subject.corpus)
-    assert bank is not None
-    labels = [bank.labels(rows) for rows in subject.corpus.blocks(1 << 20)]
+    subject = replace(subject, corpus=Corpus(store, store.committed, 0, tuple(TEXTS)))
+    labels = [labels_for(subject).of(rows) for rows in subject.corpus.blocks(1 << 20)]
     return subject, np.concatenate(labels)
+
+
+def labels_for(subject: Subject) -> Labels:
+    found = labels_of(subject.corpus)
+    assert found is not None
+    return found
 
 
 PLANTED = (  # 40, of the families of the judges' exam (analysis.md, appendix D) that are concepts
@@ -189,9 +196,7 @@ def plant(labels: np.ndarray, names: list[str], chosen: tuple[str, ...], seed: i
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, np.ndarray, np.ndarray]:
     subject, labels = planted_subject(tmp_path_factory.mktemp("text") / "store", len(PLANTED), 1500)
-    bank = bank_of(subject.corpus)
-    assert bank is not None
-    return subject, labels, plant(labels, bank.names, PLANTED)
+    return subject, labels, plant(labels, labels_for(subject).bank.names, PLANTED)
 
 
 def best_concepts(found: Scored) -> list[str]:
@@ -228,8 +233,7 @@ def test_streaming_is_brute_force(planted: tuple[Subject, np.ndarray, np.ndarray
     found = scored(Concepts(), subject, codes, parts=parts)
     (rows,) = subject.corpus.blocks(1 << 20)
     here = rows.split == SCORE
-    bank = bank_of(subject.corpus)
-    assert bank is not None
+    bank = labels_for(subject).bank
     for unit in (0, 7, 33):
         a, c = codes[here, unit], labels[here, bank.names.index(PLANTED[unit])]
         of = agreement.confusion(a > 0, c)
@@ -244,6 +248,23 @@ def test_streaming_is_brute_force(planted: tuple[Subject, np.ndarray, np.ndarray
         row = found.tables["concepts"].to_pylist()[5 * unit]
         assert (row["unit"], row["rank"], row["concept"]) == (unit, 0, PLANTED[unit])
         assert row["lift"] == pytest.approx(c[a > 0].mean() / c.mean(), rel=1e-5)
+
+
+def test_an_accumulator_is_copied_and_sent_without_the_bank(planted: tuple[Subject, np.ndarray, np.ndarray]) -> None:
+    subject, _, _ = planted
+    empty = Concepts().gather(subject)
+    assert deepcopy(empty).labels is empty.labels
+    assert len(pickle.dumps(empty)) < 3 * sum(array.nbytes for array in empty.state().values()) + 1_000_000
+
+
+def test_labels_do_not_depend_on_the_block(planted: tuple[Subject, np.ndarray, np.ndarray]) -> None:
+    """Neither those that are kept nor those that are made for a block."""
+    subject, labels, _ = planted
+    bank = labels_for(subject).bank
+    for rows in list(subject.corpus.blocks(640))[::20]:
+        whole = labels[rows.first : rows.first + len(rows.tokens)]
+        assert (labels_for(subject).of(rows) == whole).all()
+        assert (bank.labels(rows) == whole).all()
 
 
 def test_undefined_is_nan(planted: tuple[Subject, np.ndarray, np.ndarray]) -> None:
@@ -291,13 +312,12 @@ def test_factors_of_factorlang_are_found_in_its_oracle_units(tmp_path: Path) -> 
     )  # fmt: skip
     harvest(config)
     store = actpipe.open_store(tmp_path / "store")
-    corpus = Corpus(store, store.committed, 0, token_texts(word_tokenizer()))
-    bank = bank_of(corpus)
-    assert bank is not None
-    factors = [i for i, name in enumerate(bank.names) if name.startswith("factor ")]
+    corpus = Corpus(store, store.committed, 0, tuple(token_texts(word_tokenizer())))
+    subject = replace(subject_of(store, len(FACTORS)), corpus=corpus)
+    labels = labels_for(subject)
+    factors = [i for i, name in enumerate(labels.bank.names) if name.startswith("factor ")]
     assert len(factors) == len(FACTORS)
-    codes = np.concatenate([bank.labels(rows)[:, factors] for rows in corpus.blocks(8192)]).astype(np.float32)
-    subject = replace(subject_of(store, len(factors)), corpus=corpus)
+    codes = np.concatenate([labels.of(rows)[:, factors] for rows in corpus.blocks(8192)]).astype(np.float32)
     oracle = scored(Concepts(), subject, codes, sequences=32)
     enough = ~np.isnan(oracle.columns["concept_f1_std"]) & (codes.sum(axis=0) >= 300)
     assert enough.sum() > 120

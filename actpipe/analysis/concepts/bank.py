@@ -7,28 +7,19 @@ Memory: a byte a row and concept for the block at hand, and for the vocabulary (
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.rows import Rows
 
 from . import CONCEPTS
 from .concept import Bools, Concept, Lexicon, RowConcept, TokenConcept, WordConcept
-from .factors import factor_concepts
 from .reading import Reading
 from .spelling import Spelling
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
-_KEPT = 1 << 28  # bytes of labels kept between passes: five million rows
 _REMEMBERED = 200_000  # spellings of words in several tokens
 
 
@@ -46,30 +37,9 @@ class Bank:
                 self._lists.setdefault(word, []).append(i)
         self._words: dict[str, Bools] = {}  # labels of words in several tokens, [word concepts]
         self.table = self._table()
-        self._packed: dict[tuple[int, bytes], NDArray[np.uint8]] = {}  # labels of blocks, eight to the byte
-        self._bytes = 0
 
     def labels(self, rows: Rows) -> Bools:
-        """[rows, concepts], false at rows that do not count. Passes over the same text find them made."""
-        return rows.once("concepts", lambda: self._found(rows))
-
-    def matrix(self, rows: Rows) -> csr_matrix:
-        """The same, [concepts, rows] int32."""
-        return rows.once("concepts by row", lambda: _by_concept(self.labels(rows)))
-
-    def _found(self, rows: Rows) -> Bools:
-        key = hashlib.blake2b(rows.tokens.tobytes() + rows.span_start.tobytes(), digest_size=16).digest()
-        packed = self._packed.get((rows.first, key))
-        if packed is None:
-            labels = self._labels(rows)
-            packed = np.packbits(labels, axis=1)
-            if self._bytes + packed.nbytes <= _KEPT:
-                self._bytes += packed.nbytes
-                self._packed[rows.first, key] = packed
-            return labels
-        return np.unpackbits(packed, axis=1, count=len(self.concepts)).view(np.bool_)
-
-    def _labels(self, rows: Rows) -> Bools:
+        """[rows, concepts], false at rows that do not count. The same in any block of whole sequences."""
         found = self.table[rows.tokens]
         self._long_words(rows, found)
         reading = Reading(rows, self._spelling, lambda name: found[:, self._place[name]])
@@ -113,9 +83,10 @@ class Bank:
         for row, before, token in zip(where.tolist(), tokens[where - 1].tolist(), tokens[where].tolist(), strict=True):
             so_far = (so_far if last == row - 1 else spelling.letters[before]) + spelling.letters[token]
             last = row
-            if so_far not in self._words:
-                self._words[so_far] = self._word(so_far)
-            labels.append(self._words[so_far])
+            known = self._words.get(so_far)
+            if known is None:
+                known = self._words[so_far] = self._word(so_far)
+            labels.append(known)
         if labels:
             found[where[:, None], self._of_word] = np.stack(labels)
 
@@ -139,24 +110,3 @@ class Bank:
         """Their names, and the number of each concept's family."""
         names = list(dict.fromkeys(concept.family for concept in self.concepts))
         return names, np.array([names.index(concept.family) for concept in self.concepts], np.int64)
-
-
-def _by_concept(labels: Bools) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    row, concept = np.divmod(np.flatnonzero(labels), labels.shape[1])
-    starts = np.searchsorted(row, np.arange(len(labels) + 1))
-    ones = np.ones(len(row), np.int32)
-    return csr_matrix((ones, concept.astype(np.int32), starts), shape=labels.shape).T.tocsr()
-
-
-_BANKS: WeakKeyDictionary[Corpus, Bank] = WeakKeyDictionary()
-
-
-def bank_of(corpus: Corpus) -> Bank | None:
-    """The bank of a corpus, made once; None where the texts of its tokens are not known."""
-    if corpus.texts is None:
-        return None
-    if corpus not in _BANKS:
-        _BANKS[corpus] = Bank(corpus.texts, (*CONCEPTS, *factor_concepts(corpus.store)))
-    return _BANKS[corpus]

@@ -41,9 +41,10 @@ class Choice:
 
 
 def choose(counts: ConceptCounts) -> Choice:
-    assert counts.bank is not None
+    assert counts.labels is not None
+    bank = counts.labels.bank
     occurs: NDArray[np.bool_] = np.asarray(((counts.true >= OCCURS) & (counts.true < counts.rows[:, None])).all(axis=0))
-    related, of_family = counts.bank.related, counts.bank.families[1]
+    related, of_family = bank.related, bank.families[1]
     best, second, families = [], [], []
     finder = [np.full(len(occurs), -1.0), np.zeros(len(occurs))]  # of each concept: its best unit in CHOICE, in REPORT
     for start in range(0, counts.n, _UNITS):

@@ -6,53 +6,57 @@ fit in them up to 2³¹ rows. Time goes with the firings times the concepts that
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actpipe.analysis.agreement import Confusion
+from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
-from actpipe.analysis.rows import Rows
 from actpipe.analysis.scores.score import State
 from actpipe.analysis.splits import PROFILE, SCORE
 
-from .bank import Bank
+from .labels import Labels, labels_of
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 CHOICE, REPORT = 0, 1  # what is chosen on one set of documents is reported on another
 _SPLITS = (PROFILE, SCORE)
 
 
 class ConceptCounts:
-    def __init__(self, bank: Bank | None, n: int) -> None:
-        """Without a bank nothing is counted."""
-        self.bank, self.n = bank, n
-        concepts = len(bank.concepts) if bank else 0
+    def __init__(self, corpus: Corpus, n: int) -> None:
+        """Where the texts of tokens are not known nothing is counted."""
+        self.corpus, self.n = corpus, n
+        concepts = len(self.labels.bank.concepts) if self.labels else 0
         self.hits = np.zeros((2, concepts, n), np.int32)  # rows of CHOICE and REPORT where both are true
         self.fires = np.zeros((2, n), np.int64)
         self.true = np.zeros((2, concepts), np.int64)  # rows where the concept is true
         self.rows = np.zeros(2, np.int64)  # rows that count
         self.largest = np.zeros(n, np.float32)  # activation of each unit in REPORT
 
+    @property
+    def labels(self) -> Labels | None:
+        """Looked up, not held: accumulators are copied and sent to other processes."""
+        return labels_of(self.corpus)
+
     def update(self, batch: Firings) -> None:
-        if self.bank is None:
+        rows, labels = batch.rows, self.labels
+        if labels is None:
             return
-        rows, bank = batch.rows, self.bank
         for place, split in enumerate(_SPLITS):
             part = batch.of(split)
-            self._count(place, part)
+            self._count(place, part, labels.by_concept(rows))
             self.fires[place] += np.bincount(part.unit, minlength=self.n)
             self.rows[place] += int((rows.counted & (rows.split == split)).sum())
-            self.true[place] += rows.once(f"concept rows {split}", partial(_true, bank, rows, split))
+            self.true[place] += labels.true_rows(rows, split)
         np.maximum.at(self.largest, part.unit, part.value)
 
-    def _count(self, place: int, part: Firings) -> None:
+    def _count(self, place: int, part: Firings, labels: csr_matrix) -> None:
         """hits[c, u] = Σ_t label[c, t]·fires[t, u]: rows of both matrices come in order, so neither is sorted."""
         from scipy.sparse import csr_matrix
 
-        assert self.bank is not None
-        labels = self.bank.matrix(part.rows)
         starts = np.searchsorted(part.row, np.arange(labels.shape[1] + 1))
         ones = np.ones(len(part.unit), np.int32)
         both = labels @ csr_matrix((ones, part.unit.astype(np.int32), starts), shape=(labels.shape[1], self.n))
@@ -77,8 +81,3 @@ class ConceptCounts:
         fires = self.fires[place][units].astype(np.float64)[:, None]
         false = self.true[place] - hits
         return Confusion(hits, false, fires - hits, self.rows[place] - fires - false)
-
-
-def _true(bank: Bank, rows: Rows, split: int) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = bank.labels(rows)[rows.split == split].sum(axis=0)
-    return found

@@ -17,6 +17,7 @@ from actpipe.analysis.scores.score import State
 from actpipe.analysis.splits import SCORE
 
 from .counts import REPORT, ConceptCounts
+from .labels import labels_of
 
 LEVELS = 64
 _PER_OCTAVE = 4
@@ -25,22 +26,25 @@ _PER_OCTAVE = 4
 class ConceptLevels:
     def __init__(self, counts: ConceptCounts, concept: NDArray[np.int64]) -> None:
         """`concept` [n]: of each unit one; −1 for none."""
-        self.counts, self.concept = counts, concept
+        self.corpus, self.n, self.concept = counts.corpus, counts.n, concept
+        self.largest = counts.largest
+        self.true = counts.true[REPORT][np.maximum(concept, 0)].astype(np.float64)  # rows of REPORT: [n]
+        self.fires = counts.fires[REPORT].astype(np.float64)
+        self.rows = np.full(counts.n, float(counts.rows[REPORT]))
         self.levels = np.zeros((counts.n, LEVELS, 2), np.int64)  # firings by level, where the concept is false and true
         self.mass = np.zeros((counts.n, 2))  # Σa, likewise
         self.squares = np.zeros(counts.n)  # Σa²
 
     def update(self, batch: Firings) -> None:
-        bank = self.counts.bank
-        if bank is None:
-            return
+        labels = labels_of(self.corpus)
+        assert labels is not None
         part = batch.of(SCORE)
         concept = self.concept[part.unit]
-        true = (bank.labels(batch.rows)[part.row, concept] & (concept >= 0)).astype(np.int64)
-        octaves = np.log2(self.counts.largest[part.unit] / part.value)
+        true = (labels.of(batch.rows)[part.row, concept] & (concept >= 0)).astype(np.int64)
+        octaves = np.log2(self.largest[part.unit] / part.value)
         level = np.clip(octaves * _PER_OCTAVE, 0, LEVELS - 1).astype(np.int64)
         key = part.unit * 2 + true
-        n, value = self.counts.n, part.value.astype(np.float64)
+        n, value = self.n, part.value.astype(np.float64)
         self.levels += np.bincount((part.unit * LEVELS + level) * 2 + true, minlength=n * LEVELS * 2).reshape(
             n, LEVELS, 2
         )
@@ -60,16 +64,16 @@ class ConceptLevels:
 
     def standard_correlation(self) -> Floats:
         """ρ between the activation and its concept, at the standard prevalence."""
-        true, fires, rows = self._totals()
+        true, fires, rows = self.true, self.fires, self.rows
         hits = self.levels[:, :, 1].sum(axis=1).astype(np.float64)
-        mass, zero = self.mass.sum(axis=1), np.zeros(self.counts.n)
+        mass, zero = self.mass.sum(axis=1), np.zeros(self.n)
         on = Moments(fires, mass, hits, self.squares, hits, self.mass[:, 1])
         off = Moments(rows - fires, zero, true - hits, zero, true - hits, zero)
         return np.where(self._defined, agreement.standard_pearson(on, off), np.nan)
 
     def average_precision(self) -> Floats:
         """Of the activation as a detector of the concept, less chance; thresholds at 0 and the borders of levels."""
-        true, _, rows = self._totals()
+        true, rows = self.true, self.rows
         hits = np.cumsum(self.levels[:, :, 1], axis=1)
         chosen = np.cumsum(self.levels.sum(axis=2), axis=1)
         gained = np.diff(hits, axis=1, prepend=0)
@@ -80,7 +84,7 @@ class ConceptLevels:
     def separation(self) -> Floats:
         """Jensen–Shannon distance, 0 to 1, between the activations where the concept is true and those where it is not;
         silence is a level of its own (Fereidouni et al. 2026)."""
-        true, _, rows = self._totals()
+        true, rows = self.true, self.rows
         silent = np.stack([rows - true, true], axis=1) - self.levels.sum(axis=1)
         counts = np.concatenate([self.levels, silent[:, None]], axis=1).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -91,14 +95,5 @@ class ConceptLevels:
 
     @property
     def _defined(self) -> NDArray[np.bool_]:
-        true, fires, rows = self._totals()
-        return (self.concept >= 0) & (fires > 0) & (true > 0) & (true < rows)
-
-    def _totals(self) -> tuple[Floats, Floats, Floats]:
-        """[n] each, of REPORT: rows where the unit's concept is true, where the unit fires, all."""
-        of, concept = self.counts, np.maximum(self.concept, 0)
-        return (
-            of.true[REPORT][concept].astype(float),
-            of.fires[REPORT].astype(float),
-            np.full(of.n, float(of.rows[REPORT])),
-        )
+        found: NDArray[np.bool_] = (self.concept >= 0) & (self.fires > 0) & (self.true > 0) & (self.true < self.rows)
+        return found

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from actpipe.analysis.concepts.bank import Bank, bank_of
+from actpipe.analysis.concepts.bank import Bank
 from actpipe.analysis.concepts.choice import RANKS, Choice, choose
 from actpipe.analysis.concepts.counts import ConceptCounts
 from actpipe.analysis.concepts.levels import ConceptLevels
@@ -46,11 +46,11 @@ class Concepts(Score):
     tables: ClassVar[Mapping[str, pa.Schema]] = {"concepts": pa.schema(list(_COLUMNS.items()))}
 
     def gather(self, subject: Subject) -> ConceptCounts:
-        return ConceptCounts(bank_of(subject.corpus), subject.n)
+        return ConceptCounts(subject.corpus, subject.n)
 
     def check(self, subject: Subject, gathered: Accumulator) -> ConceptLevels | None:
         assert isinstance(gathered, ConceptCounts)
-        if gathered.bank is None:
+        if gathered.labels is None:
             return None
         return ConceptLevels(gathered, choose(gathered).best.concept[:, 0])
 
@@ -62,7 +62,7 @@ class Concepts(Score):
         found: Mapping[str, Scored],
     ) -> Scored:
         assert isinstance(gathered, ConceptCounts)
-        if gathered.bank is None:
+        if gathered.labels is None:
             nothing = {metric.name: np.full(subject.n, np.nan) for metric in self.metrics}
             note = (
                 "Concepts are read from the text of tokens, and the model's tokenizer is not there: no concept scores."
@@ -81,7 +81,7 @@ class Concepts(Score):
             "concept_separation": checked.separation(),
         }
         note = f"{choice.covered} of {choice.possible} concepts that occur have a unit of standard F1 ≥ 0.5."
-        return Scored(columns, {"concepts": _table(gathered.bank, choice)}, (note,))
+        return Scored(columns, {"concepts": _table(gathered.labels.bank, choice)}, (note,))
 
 
 def _table(bank: Bank, choice: Choice) -> pa.Table:
