@@ -94,9 +94,16 @@ def _rates(kept: Judged, said: Floats, weights: Floats) -> tuple[Floats, Floats]
 
 
 def _average_precision(kept: Judged, weights: Floats) -> Floats:
-    found = [agreement.average_precision(kept.fires, kept.said, w) for w in weights.T]
-    share = np.array([w[kept.fires].sum() / w.sum() if w.sum() else np.nan for w in weights.T])
-    return agreement.above_chance(found, share)
+    """agreement.average_precision, above chance, of all draws at once: `weights` [n, draws] → [draws]."""
+    order = np.argsort(-kept.said, kind="stable")
+    last = np.append(np.diff(kept.said[order]) != 0, True)  # of equal values
+    positive = weights * kept.fires[:, None]
+    hits, chosen = (np.cumsum(w[order], axis=0)[last] for w in (positive, weights))
+    gained = np.diff(hits, axis=0, prepend=0.0)
+    precision = np.divide(hits, chosen, out=np.zeros_like(hits), where=chosen > 0)
+    total, everything = hits[-1], chosen[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without positives: NaN
+        return agreement.above_chance((gained * precision).sum(0) / total, total / everything)
 
 
 def _measure(name: str, of: Callable[[Floats], Floats], weight: Floats, counts: Floats, lost: int) -> Measure:
