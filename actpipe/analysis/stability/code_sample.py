@@ -76,8 +76,8 @@ class CodeSample:
             self._hold(chunk)
 
     def state(self) -> State:
-        self._cut()
-        return {"limit": np.array(self.limit), **self._whole()._asdict()}
+        whole = self._cut()._whole()
+        return {"limit": np.array(self.limit), **whole._asdict()}
 
     def restore(self, state: State) -> None:
         self.limit = np.uint64(state["limit"])
@@ -85,8 +85,7 @@ class CodeSample:
         self._hold(_Chunk(*(state[name] for name in _Chunk._fields)))  # type: ignore[arg-type]
 
     def sample(self) -> Sample:
-        self._cut()
-        return _matrix(self._whole(), self.n_units)
+        return _matrix(self._cut()._whole(), self.n_units)
 
     def _hold(self, chunk: _Chunk) -> None:
         if len(chunk.row):
@@ -95,20 +94,16 @@ class CodeSample:
         if self._held > 2 * self.work:
             self._cut()
 
-    def _cut(self) -> None:
-        """Down to the budget. The limit is the key of the first tile that does not fit any more, so that it depends on
-        the rows and not on the order in which they came."""
-        if not self._chunks:
-            return
-        key = np.concatenate([chunk.key for chunk in self._chunks])
-        cost = np.concatenate([_cost(chunk.length, self.n_units) for chunk in self._chunks])
-        order = np.argsort(key, kind="stable")
-        order = order[key[order] < self.limit]
-        beyond = np.flatnonzero(np.cumsum(cost[order]) > self.work)
-        if len(beyond):
-            self.limit = key[order[beyond[0]]]
-        self._chunks = [_below(chunk, self.limit) for chunk in self._chunks]
-        self._held = int(cost[key < self.limit].sum())
+    def _cut(self) -> Self:
+        """Down to the budget. The limit depends on the rows and not on the order in which they came."""
+        if self._chunks:
+            self._chunks = [_below(chunk, self.limit) for chunk in self._chunks]
+            key = np.concatenate([chunk.key for chunk in self._chunks])
+            cost = np.concatenate([_cost(chunk.length, self.n_units) for chunk in self._chunks])
+            self.limit = min(self.limit, _limit(key, cost, self.work))
+            self._chunks = [_below(chunk, self.limit) for chunk in self._chunks]
+            self._held = int(cost[key < self.limit].sum())
+        return self
 
     def _whole(self) -> _Chunk:
         """Chunks are blocks of consecutive rows, so ordering them orders the rows."""
@@ -117,22 +112,25 @@ class CodeSample:
         return _Chunk(*(np.concatenate(arrays) for arrays in zip(empty, *ordered, strict=True)))
 
 
-def in_common(first: CodeSample, second: CodeSample) -> tuple[Sample, Sample]:
-    """The rows that both samples hold: all that are not for scores, below the lower of the two limits."""
-    wholes = []
-    for each in (first, second):
-        each._cut()
-        wholes.append(each._whole())
-    limit = min(first.limit, second.limit)
-    one, other = (
-        _matrix(_below(whole, limit), each.n_units) for whole, each in zip(wholes, (first, second), strict=True)
-    )
+def in_common(first: CodeSample, second: CodeSample, *, work: int = WORK) -> tuple[Sample, Sample]:
+    """The rows that both samples hold, of those the first tiles with Σ_t k_t k'_t up to `work`: what the product of one
+    with the other costs."""
+    limit = min(first._cut().limit, second._cut().limit)
+    one, other = (_below(each._whole(), limit) for each in (first, second))
     if not np.array_equal(one.row, other.row):
         raise Mismatch(
             f"two samples of codes hold {len(one.row)} and {len(other.row)} rows that are not the same; compare "
             f"members that were analysed on the same text with the same seed"
         )
-    return one, other
+    limit = _limit(one.key, one.length.astype(np.int64) * other.length, work)
+    return _matrix(_below(one, limit), first.n_units), _matrix(_below(other, limit), second.n_units)
+
+
+def _limit(key: NDArray[np.uint64], cost: NDArray[np.int64], work: int) -> np.uint64:
+    """Key of the first tile with which the cost of all with smaller keys and its own is beyond `work`."""
+    order = np.argsort(key, kind="stable")
+    beyond = np.flatnonzero(np.cumsum(cost[order]) > work)
+    return np.uint64(key[order[beyond[0]]]) if len(beyond) else _EVERYTHING
 
 
 def _keys(rows: Rows, seed: int) -> NDArray[np.uint64]:
