@@ -11,7 +11,8 @@ import pytest
 import scipy.stats
 
 from actpipe.analysis.scores import Metric
-from actpipe.analysis.statistics import MEANS, Measured, means
+from actpipe.analysis.statistics import DENSITY_POINTS, MEANS, Measured, density_points, means
+from actpipe.analysis.statistics.density_curve import curve
 from actpipe.analysis.statistics.equivalence import tost, tost_means
 from actpipe.analysis.statistics.intervals import (
     bca,
@@ -321,6 +322,51 @@ def test_batches_of_metrics_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         assert mine["metric"] == theirs["metric"]
         numbers = ("mean", "low", "high", "density_adjusted_low")
         assert [mine[name] for name in numbers] == pytest.approx([theirs[name] for name in numbers])
+
+
+# Density
+
+
+def test_a_curve_is_the_least_squares_spline() -> None:
+    random = np.random.default_rng(0)
+    density = 10 ** random.uniform(-4, -1, 300)
+    density[:20] = 0
+    table = random.random((300, 2)) + np.log10(np.maximum(density, 1e-9))[:, None]
+    table[random.random(300) < 0.1, 1] = np.nan
+    found = curve(density, table, points=(1e-3, 1e-2, 10**-3.999))
+    fitted = found.statistic(found.sums.sum(0, keepdims=True)).reshape(3, 2)
+    z = np.log10(density[20:])
+    knots = np.quantile(z, [1 / 3, 2 / 3])
+
+    def basis(at: np.ndarray) -> np.ndarray:
+        return np.stack([np.ones_like(at), at, *(np.maximum(at - k, 0) for k in knots)], 1)
+
+    for m in range(2):
+        y = table[20:, m]
+        here = np.isfinite(y)
+        beta = np.linalg.lstsq(basis(z[here]), y[here], rcond=None)[0]
+        np.testing.assert_allclose(fitted[:2, m], basis(np.array([-3.0, -2.0])) @ beta, rtol=1e-5)
+    assert np.isnan(fitted[2]).all()  # no units beyond: nothing is extrapolated
+
+
+def test_arms_that_differ_in_density_alone_agree_at_one_density() -> None:
+    """The control fires more often, and its scores are those of its densities: its mean is higher, its curve is not."""
+    random = np.random.default_rng(0)
+    arms = []
+    for control, (low, high) in ((None, (-4.5, -1.5)), ("dense", (-3.5, -0.5))):
+        density = 10 ** random.uniform(low, high, 800)
+        values = 0.5 + 0.1 * np.log10(density) + random.normal(0, 0.05, 800)
+        arms.append(measured(values, density=density, control=control))
+    table = density_points(arms, [SCORE], replicates=400)
+    assert table.schema == DENSITY_POINTS
+    for found, expected in zip(table.to_pylist(), (0.2, 0.3), strict=True):
+        assert found["low"] < expected < found["high"]
+        assert found["delta_low"] < 0 < found["delta_high"]
+        assert found["n"] == 800
+    assert row(means(arms, [SCORE], replicates=400))["delta_high"] < 0
+    alone = density_points(arms[:1], [SCORE], replicates=50).to_pylist()
+    assert [each["control"] for each in alone] == [None, None]
+    assert alone[0]["delta"] is None
 
 
 # Coverage

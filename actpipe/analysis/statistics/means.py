@@ -73,11 +73,11 @@ def means(
     subjects = [each for each in measured if each.control is None]
     target = reference([each.density[each.alive] for each in subjects])
     rows = []
-    for level, members in _levels(subjects):
+    for level, members in levels(subjects):
         for batch in _batches(metrics, members):
             request = Request(
                 members=members,
-                controls=_controls(measured, members),
+                controls=controls_of(measured, members),
                 metrics=batch,
                 target=target,
                 nulls=nulls or {},
@@ -88,7 +88,7 @@ def means(
     return _table(rows)
 
 
-def _levels(subjects: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]]:
+def levels(subjects: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]]:
     yield from (("member", [each]) for each in subjects)
     for configuration in dict.fromkeys(each.configuration for each in subjects):
         members = [each for each in subjects if each.configuration == configuration]
@@ -96,7 +96,7 @@ def _levels(subjects: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]
             yield "configuration", members
 
 
-def _controls(measured: Sequence[Measured], members: Sequence[Measured]) -> dict[str, list[Measured]]:
+def controls_of(measured: Sequence[Measured], members: Sequence[Measured]) -> dict[str, list[Measured]]:
     """Control → one subject for each of `members`, in their order."""
     found = {(each.member, each.control): each for each in measured if each.control is not None}
     names = dict.fromkeys(name for _, name in found if name is not None)
