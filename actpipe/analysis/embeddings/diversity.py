@@ -39,8 +39,9 @@ def similarity_across(gram: Tensor, weight: Tensor) -> Tensor:
 
 
 def effective_number(weight: Tensor) -> Tensor:
-    """[units]: how many texts of equal weight tell as much, 1 / Σ π²."""
-    return weight.sum(dim=1).square() / weight.square().sum(dim=1)
+    """[units]: exp(−Σ π ln π), the Vendi score of texts without anything in common: the largest for these weights."""
+    entropy: Tensor = torch.special.entr(weight / weight.sum(dim=1, keepdim=True)).sum(dim=1)
+    return entropy.exp()
 
 
 class Reference:

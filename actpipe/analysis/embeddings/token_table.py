@@ -31,21 +31,20 @@ class TokenTable(Embedder):
         return unit_length(bags @ self.table)
 
 
-def token_table(vectors: NDArray[np.float32], corpus: Corpus, *, dims: int) -> TokenTable:
-    """From v [≥ V, d]. Wider vectors are reduced to the `dims` directions in which the tokens of the corpus vary most:
-    what a score of pairs costs is proportional to the width."""
+def token_table(vectors: NDArray[np.float32], corpus: Corpus, *, dims: int, without: int = 0) -> TokenTable:
+    """From v [≥ V, d]. Wider vectors are reduced to the `dims` directions in which the tokens of the corpus vary most,
+    after the first `without`: what a score of pairs costs is proportional to the width."""
     vectors, count = vectors[: corpus.vocabulary], corpus.token_counts
     weight = np.log1p(corpus.tokens / np.maximum(count, 1)) * (count > 0)
     share = count * weight / max((count * weight).sum(), 1e-300)
     table = weight[:, None] * (vectors - share @ vectors)
-    if table.shape[1] > dims:
-        table = table @ _leading_directions(table, count, dims)
+    if without or table.shape[1] > dims:
+        table = table @ _leading_directions(table, count)[:, without : without + dims]
     return TokenTable(table.astype(np.float32))
 
 
-def _leading_directions(table: NDArray[np.float64], count: NDArray[np.int64], dims: int) -> NDArray[np.float64]:
-    """[d, dims], orthonormal: the principal directions of the tokens as often as they occur."""
+def _leading_directions(table: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[d, d], orthonormal columns: the principal directions of the tokens as often as they occur, the first first."""
     seen = table[count > 0]
     _, directions = np.linalg.eigh((seen * count[count > 0, None]).T @ seen)  # eigenvalues ascend
-    found: NDArray[np.float64] = directions[:, ::-1][:, :dims]
-    return found
+    return np.asarray(directions[:, ::-1])
