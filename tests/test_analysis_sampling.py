@@ -269,6 +269,17 @@ def test_a_pass_goes_on_from_its_saved_state(subject: Subject, codes: np.ndarray
         np.testing.assert_array_equal(a, b)
 
 
+def test_of_many_units_some_are_listed_with_the_same_windows(
+    subject: Subject, codes: np.ndarray, found: Scored
+) -> None:
+    """Their near misses come from all units, listed or not."""
+    some = scored(Samples(uniform=30, units=5), _with_directions(subject), codes.copy()).tables["samples"]
+    units = set(some["unit"].to_pylist())
+    assert 4 <= len(units) <= 5  # one never fires
+    whole = found.tables["samples"]
+    assert some.equals(whole.filter(pa.compute.is_in(whole["unit"], pa.array(sorted(units), pa.int32()))))
+
+
 def test_more_windows_a_decile_than_are_kept_are_refused() -> None:
     with pytest.raises(Misuse, match="between 1 and 5"):
         Samples(per_decile=6)

@@ -25,6 +25,7 @@ class Question:
 
     context: int
     skip_first: int
+    listed: NDArray[np.bool_]  # [n] units whose windows are wanted; those of others are read only by neighbours
     drawn: Drawn
     top: Peaks
     suspects: Candidates
@@ -99,11 +100,12 @@ class Looking:
 
     def _look_at_own(self, key: Ints, found: ByUnit, n_rows: int, here: slice, start: Ints, length: Ints) -> None:
         number = self._order[here]
-        low = np.searchsorted(key, self._unit[here] * n_rows + start)
-        high = np.searchsorted(key, self._unit[here] * n_rows + start + length)
-        index, firing = _ranges(low, high)
         self._add("window", number)
         self._add("length", length)
+        mine = self.question.listed[self._unit[here]]
+        number, start, length = number[mine], start[mine], length[mine]
+        first = self._unit[here][mine] * n_rows + start
+        index, firing = _ranges(np.searchsorted(key, first), np.searchsorted(key, first + length))
         self._add("place", number[index] * WINDOW + found.row[firing] - start[index])
         self._add("value", found.value[firing])
 

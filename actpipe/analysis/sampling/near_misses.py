@@ -37,6 +37,9 @@ class Pairs(NamedTuple):
     unit: Ints
     other: Ints
 
+    def of(self, units: NDArray[np.bool_]) -> Pairs:
+        return Pairs(self.unit[units[self.unit]], self.other[units[self.unit]])
+
 
 class Candidates(NamedTuple):
     unit: Ints

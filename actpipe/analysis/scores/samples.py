@@ -20,6 +20,7 @@ from typing import ClassVar, cast
 import numpy as np
 import pyarrow as pa
 
+from actpipe.analysis.sampling.fired import drawn_by
 from actpipe.analysis.sampling.frame import SKIP_FIRST, uniform
 from actpipe.analysis.sampling.gathering import Sampling
 from actpipe.analysis.sampling.looking import Looking, Question
@@ -33,7 +34,7 @@ from actpipe.store.hashing import salt
 
 from .score import Accumulator, Metric, Score, Scored, Subject
 
-_NEAR = 0x6E656172  # "near"
+_NEAR, _LISTED = 0x6E656172, 0x6C697374  # "near", "list"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Samples(Score):
     uniform: int = 50
     near_miss: int = 25
     skip_first: int = SKIP_FIRST
+    units: int = 8192  # whose windows are listed at most: of more, as many drawn at random
 
     name: ClassVar[str] = "samples"
     text: ClassVar[str] = "windows of text drawn with known probabilities, for judges and readers"
@@ -67,14 +69,18 @@ class Samples(Score):
         drawn = draw(sampling.reservoir, self.per_decile)
         # A control may number only some of its units: which directions are theirs is not known here.
         directions = subject.units.directions if subject.units.n == subject.n else None
+        number = np.arange(subject.n)
+        listed = np.zeros(subject.n, dtype=bool)
+        listed[np.argsort(drawn_by(number, number, salt(_LISTED, subject.seed)))[: self.units]] = True
         near = neighbours(directions, sampling.together.sample().codes)
         return Looking(
             Question(
                 context=subject.corpus.store.context,
                 skip_first=self.skip_first,
+                listed=listed,
                 drawn=drawn,
                 top=sampling.top.peaks(),
-                suspects=candidates(near, drawn, subject.n, salt(_NEAR, subject.seed)),
+                suspects=candidates(near.of(listed), drawn, subject.n, salt(_NEAR, subject.seed)),
                 shared=uniform(subject.corpus, self.shared, self.skip_first),
             )
         )
@@ -83,14 +89,15 @@ class Samples(Score):
         self, subject: Subject, gathered: Accumulator, checked: Accumulator | None, found: Mapping[str, Scored]
     ) -> Scored:
         sampling, looking = cast(Sampling, gathered).closed(), cast(Looking, checked)
-        asked, alive = looking.question, np.flatnonzero(sampling.windows)
-        listed = own(looking)
+        asked, alive = looking.question, np.flatnonzero(looking.question.listed & (sampling.windows > 0))
+        mine = own(looking)
         fires = np.zeros(len(asked.suspects.unit), dtype=bool)
         fires[looking.all("fires")] = True
         word = salt(_NEAR, subject.seed + 1)
         misses = near_misses(asked.suspects, fires, asked.drawn, self.near_miss, subject.n, word)
         quiets = silent(alive, sampling.windows, asked.shared, looking.all("shared"), self.uniform)
-        table = sample_table([listed, quiet(quiets, looking), near(misses, listed)], subject.corpus.store)
+        parts = [mine.windows.take(mine.windows.activations >= 0), quiet(quiets, looking), near(misses, mine.windows)]
+        table = sample_table(parts, mine.activations, subject.corpus.store)
         columns = {
             "sample_windows": sampling.windows.astype(np.float64),
             "sample_documents": sampling.documents.astype(np.float64),
