@@ -231,6 +231,8 @@ def test_labels_are_those_of_the_sequences_asked_for(run: Run) -> None:
 
 
 def test_a_concept_that_is_nowhere_is_refused(run: Run) -> None:
+    with pytest.raises(Misuse, match="no factor 'gender'"):
+        tasks_of(run.model, run.corpus.store, EffectsConfig(), concepts=("gender",))
     with pytest.raises(Misuse, match="true at every row of the text or at none"):
         measure_tasks(
             run.model,

@@ -7,7 +7,7 @@ tokenizer has English names in one token each.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.splits import EXPLAIN, SCORE
 from actpipe.analysis.units import UnitSet
 from actpipe.analysis.units.random_directions import SAMPLE_ROWS
-from actpipe.errors import ActpipeError
+from actpipe.errors import ActpipeError, Misuse
 from actpipe.factorlang import FACTORS, labels_of_store, word_tokenizer
 from actpipe.harvest.model import LanguageModel
 from actpipe.progress import Progress, silent
@@ -59,15 +59,17 @@ class Tasks:
     notes: tuple[str, ...] = ()
 
 
-def tasks_of(model: LanguageModel, store: Store, config: EffectsConfig) -> Tasks:
-    """What can be asked of this model on this text."""
+def tasks_of(model: LanguageModel, store: Store, config: EffectsConfig, *, concepts: Sequence[str] = CONCEPTS) -> Tasks:
+    """What can be asked of this model on this text. `concepts`: factors to erase, of FactorLang."""
     if str((store.config.get("dataset") or {}).get("name", "")).startswith("actpipe:factorlang"):
         names = [factor.name for factor in FACTORS]
+        if unknown := set(concepts) - set(names):
+            raise Misuse(f"FactorLang has no factor {min(unknown)!r}; actpipe.factorlang.FACTORS lists them.")
         every = _factor_labels(model, store)
-        concepts = {name: _one(every, names.index(name)) for name in CONCEPTS}
+        erased = {name: _one(every, names.index(name)) for name in concepts}
         if model.tokenizer.get_vocab() == word_tokenizer().get_vocab():
-            return _posed(model, concepts, every, lambda: agreement_pairs(config.pairs, start=UNSEEN, seed=config.seed))
-        return Tasks(concepts=concepts, factors=every, notes=("No patching: a word of the text has several tokens.",))
+            return _posed(model, erased, every, lambda: agreement_pairs(config.pairs, start=UNSEEN, seed=config.seed))
+        return Tasks(concepts=erased, factors=every, notes=("No patching: a word of the text has several tokens.",))
     size: int = model.config.get_text_config().vocab_size
     return _posed(
         model, {}, None, lambda: indirect_object_pairs(model.tokenizer, config.pairs, vocabulary=size, seed=config.seed)
