@@ -20,6 +20,8 @@ class AnalyzeConfig:
     scores: Annotated[str, "Scores beyond those of tokens: all, none, or a list such as rules,concepts."] = "all"
     baselines: Annotated[str, "Baselines beside the dictionaries, such as pca,ica,nmf,random,basis, at their L0."] = ""
     native: Annotated[bool, "The coordinates of each hook too: neurons, codes of a sparse model, the basis."] = False
+    effects: Annotated[int, "Units of each dictionary that are ablated and steered in the model; 0: none."] = 0
+    probe: Annotated[str | None, "Labelled texts to probe on: reviews, actpipe:factorlang, or a JSONL file."] = None
     units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
     workers: Annotated[int | None, "Gather with so many processes of Dask. Default: in this one."] = None
     scheduler: Annotated[str | None, "Gather with the workers of this Dask scheduler (tcp://…)."] = None
@@ -39,5 +41,7 @@ class AnalyzeConfig:
             raise Misuse(f"--workers {self.workers} can do nothing; give at least 1, or leave it out.")
         if self.workers is not None and self.scheduler is not None:
             raise Misuse("--workers starts processes here and --scheduler names others; give one of them.")
+        if self.effects < 0:
+            raise Misuse(f"--effects {self.effects} are no units; give a number of at least 0.")
         if not 0 <= self.seed < 2**31:
             raise Misuse(f"--seed {self.seed} is out of range; give a whole number from 0 to 2147483647, not negative.")

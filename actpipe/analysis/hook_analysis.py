@@ -31,6 +31,7 @@ from .member_pass import CONTROL_UNITS, MemberPass, RandomPass, drawn
 from .passes import Checking, Encoding, Gatherer, Source, run
 from .scores import Score, Scored
 from .splits import PROFILE
+from .stability import Side
 from .tables import controls_table, examples_table, histograms_table, units_table
 from .units import UnitSet
 from .units.baselines import fit_baseline
@@ -67,6 +68,7 @@ class Analysed:
     tables: dict[str, pa.Table]  # units, examples, histograms, controls
     configuration: str  # members of one configuration differ in their seed alone
     shuffled_units: NDArray[np.int64]  # of the control shuffled, in order
+    side: Side  # for the comparison with other seeds
     found: Found
     controls: dict[str, Found]  # by the name of the control
     not_finite: int
@@ -251,6 +253,12 @@ class HookAnalysis:
             tables=tables,
             configuration=_configuration(member, found.units),
             shuffled_units=found.shuffled_units,
+            side=Side(
+                member=member.name,
+                configuration=_configuration(member, found.units),
+                units=found.units,
+                sample=found.code_sample,
+            ),
             found=everything,
             controls={
                 "shuffled": everything.some(found.shuffled_units, few, shuffled),

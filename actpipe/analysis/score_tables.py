@@ -10,6 +10,7 @@ import pyarrow as pa
 from .hook_analysis import Analysed, Found
 from .schemas import METADATA, schema
 from .scores import Score
+from .units import UnitSet
 
 _KEYS = [("member", pa.string()), ("feature", pa.int32()), ("sign", pa.int8())]
 
@@ -39,25 +40,31 @@ def _scores(member: str, control: str | None, found: Found) -> pa.Table:
 
 def schemas_of(scores: Sequence[Score]) -> dict[str, pa.Schema]:
     """Of the tables that these scores bring, with the key of a unit in place of its number."""
-    return {name: _keyed(own) for score in scores for name, own in score.tables.items()}
+    return {name: keyed(own) for score in scores for name, own in score.tables.items()}
 
 
 def tables_of(analysed: Analysed) -> dict[str, pa.Table]:
     """Of the member's own units, not of its controls."""
-    found = {}
-    for scored in analysed.found.scored.values():
-        for name, table in scored.tables.items():
-            unit = table["unit"].to_numpy()
-            units = analysed.found.units
-            keys = [
-                pa.array([analysed.member.name] * len(table), pa.string()),
-                pa.array(units.feature[unit], pa.int32()),
-                pa.array(units.sign[unit], pa.int8()),
-            ]
-            rest = table.drop_columns(["unit"])
-            found[name] = pa.table([*keys, *rest.columns], schema=_keyed(table.schema))
-    return found
+    scored, units = analysed.found.scored.values(), analysed.found.units
+    return {name: with_keys(table, units) for each in scored for name, table in each.tables.items()}
 
 
-def _keyed(own: pa.Schema) -> pa.Schema:
-    return pa.schema([*_KEYS, *(field for field in own if field.name != "unit")], metadata=METADATA)
+def keyed(own: pa.Schema) -> pa.Schema:
+    """With the member, feature and sign in place of the number of a unit, or the member alone where there is none."""
+    keys = _KEYS if "unit" in own.names else _KEYS[:1]
+    return pa.schema([*keys, *(field for field in own if field.name != "unit")], metadata=METADATA)
+
+
+def with_keys(table: pa.Table, units: UnitSet) -> pa.Table:
+    """Unit −1, the whole set, is feature −1."""
+    keys = [pa.array([units.name] * len(table), pa.string())]
+    if "unit" in table.column_names:
+        unit = table["unit"].to_numpy()
+        keys.append(pa.array(np.append(units.feature, -1)[unit], pa.int32()))
+        keys.append(pa.array(np.append(units.sign, 1)[unit], pa.int8()))
+        table = table.drop_columns(["unit"])
+    return pa.table([*keys, *table.columns], schema=keyed(_with_unit(table.schema, len(keys) > 1)))
+
+
+def _with_unit(rest: pa.Schema, there: bool) -> pa.Schema:
+    return pa.schema([pa.field("unit", pa.int32()), *rest]) if there else rest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,14 @@ from .config import AnalyzeConfig
 from .folder import is_whole, refuse_foreign, replaced_folder, summary_of, work_folder
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
-
     from actpipe.harvest.model import LanguageModel
 
-    from .hook_analysis import Analysed
+    from .corpus import Corpus
     from .inputs import Inputs
+    from .model_tables import Subject
     from .passes import Gatherer
     from .scores import Score
+    from .table_writers import TableWriters
 
 
 def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any]:
@@ -59,17 +59,21 @@ def _write(
     from .hook_analysis import HookAnalysis
     from .measuring import measured, metrics_of
     from .members import member_row, members_table
+    from .model_tables import Subject
+    from .stability import stability
     from .statistics import means
     from .summary import Tally, summarize
+    from .table_writers import TableWriters, schemas
 
     texts, notes = _vocabulary(inputs.model)
     corpus = Corpus(inputs.store, inputs.slabs, config.seed, tuple(texts) or None)
     texts += [f"⟨{token}⟩" for token in range(len(texts), corpus.vocabulary)]
     scores = chosen_scores(config)
-    model, more = _language_model(inputs, progress)
+    model, more = _language_model(inputs, config, progress)
     notes += more
-    tally, rows, edges, subjects = Tally(), [], {}, []
-    with gatherer(config) as gather, TableWriters(folder / "parquet", scores) as writers:
+    tally, rows, edges, subjects, sides = Tally(), [], {}, [], []
+    in_model: list[Subject] = []
+    with gatherer(config) as gather, TableWriters(folder / "parquet", schemas(scores, config)) as writers:
         for number, hook in enumerate(inputs.hooks):
             analysis = HookAnalysis(
                 inputs,
@@ -89,9 +93,16 @@ def _write(
                 tally.add(analysed)
                 rows.append(member_row(analysed))
                 subjects += measured(analysed, inputs.model)
+                sides.append(analysed.side)
+                in_model.append(Subject(analysed.member, analysed.found.units, analysed.found.density > 0))
+            with progress.bar("Comparing seeds", None, "pairs"):
+                writers.write_seeds(stability(sides))
+            sides = []
         writers.write_table("members", members_table(rows))
         with progress.bar("Drawing intervals", None, "means"):
             writers.write_table("means", means(subjects, metrics_of(scores), seed=config.seed))
+        if model is not None and (config.effects or config.probe):
+            notes += _write_model_tables(writers, in_model, model, corpus, config, progress)
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
@@ -125,47 +136,40 @@ def chosen_scores(config: AnalyzeConfig) -> list[Score]:
     return [score() for name, score in SCORES.items() if name in asked]
 
 
-class TableWriters:
-    """One Parquet file a table, one row group a member."""
+def _write_model_tables(
+    writers: TableWriters,
+    subjects: list[Subject],
+    model: LanguageModel,
+    corpus: Corpus,
+    config: AnalyzeConfig,
+    progress: Progress,
+) -> list[str]:
+    from .model_tables import SPLICES, effects_tables, probes_table, splices_table
 
-    def __init__(self, folder: Path, scores: Sequence[Score]) -> None:
-        self.folder, self.scores = folder, scores
-        self.stack = ExitStack()
-        self.writers: dict[str, pq.ParquetWriter] = {}
-
-    def __enter__(self) -> TableWriters:
-        import pyarrow.parquet as pq
-
-        from .schemas import COLUMNS, schema
-        from .score_tables import schemas_of
-        from .statistics import MEANS
-
-        self.folder.mkdir(parents=True)
-        schemas = {name: schema(name) for name in COLUMNS} | {"means": MEANS} | schemas_of(self.scores)
-        for name, columns in schemas.items():
-            writer = pq.ParquetWriter(self.folder / f"{name}.parquet", columns, compression="zstd")
-            self.writers[name] = self.stack.enter_context(writer)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.stack.close()
-
-    def write(self, analysed: Analysed) -> None:
-        from .score_tables import scores_table, tables_of
-
-        for name, table in {**analysed.tables, "scores": scores_table(analysed), **tables_of(analysed)}.items():
-            self.write_table(name, table)
-
-    def write_table(self, name: str, table: Any) -> None:
-        self.writers[name].write_table(table)
+    notes = []
+    if config.effects:
+        for found in effects_tables(subjects, model, corpus, config, progress):
+            if isinstance(found, str):
+                notes.append(found)
+            else:
+                writers.write_table(*found)
+        writers.write_table(SPLICES, splices_table(subjects, model, corpus, config, progress))
+    if config.probe is not None:
+        writers.write_table("probes", probes_table(subjects, model, config.probe, config.seed, progress))
+    return notes
 
 
-def _language_model(inputs: Inputs, progress: Progress) -> tuple[LanguageModel | None, list[str]]:
+def _language_model(
+    inputs: Inputs, config: AnalyzeConfig, progress: Progress
+) -> tuple[LanguageModel | None, list[str]]:
     """Where something needs it, and a note where it is not to be had."""
-    if all(member.kind != "native" for member in inputs.members):
+    asked = config.effects or config.probe is not None
+    if not asked and all(member.kind != "native" for member in inputs.members):
         return None, []
     from actpipe.harvest.recorded import recorded_model
 
+    if asked:
+        return recorded_model(inputs.store, None, progress=progress), []
     try:
         return recorded_model(inputs.store, None, progress=progress), []
     except ActpipeError as error:
