@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import actpipe
 from actpipe import shipped
 from actpipe.antehoc import ARCHITECTURES
+from actpipe.antehoc.coding_rate import layer_rates
 from actpipe.harvest.defaults import MODEL
 from actpipe.harvest.model import load_model
+from tests import shipped_page
 from tests.command_line import run
+from tests.test_docs import ROOT, commands
 
+PAGE = ROOT / "docs" / "how-to" / "shipped-models.md"
 BUDGET = 30_000_000  # bytes of all weights and tokenizers
 # A process that cannot see the packages of the demo, as on a machine where they were never installed.
 WITHOUT_DEMO = """
@@ -114,6 +119,57 @@ def _most_kept(kind: str, name: str) -> float:
     if kind in kept:
         return fields[kept[kind]] / fields["d_mlp"] + 1e-6
     return 1.0 if fields.get("activation") == "gelu" else 0.9
+
+
+def test_training_makes_relu_sparse_and_initialisation_does_not(text_file: Path, tmp_path: Path) -> None:
+    """About half of all preactivations are positive before training (Li et al. 2022)."""
+    name = "actpipe:gpt-relu-0"
+    done = run(tmp_path, "analyze", "--model", name, "--dataset", str(text_file), "--tokens", "4k", "--json")
+    assert done.returncode == 0, done.stderr
+    (trained, untrained) = json.loads(done.stdout)["summary"]["means"]
+    assert (trained["arm"], untrained["arm"]) == ("trained", "untrained")
+    assert untrained["nonzero"] == pytest.approx(0.5, abs=0.03)
+    assert trained["nonzero"] < 0.25
+
+
+def test_training_lowers_the_coding_rate_of_crate_and_fills_fewer_codes(text_file: Path) -> None:
+    name = "actpipe:crate-0"
+    ids = load_model(name).tokenizer(text_file.read_text())["input_ids"][: 8 * 128]
+    arms = [load_model(one, dtype="float32").module.network for one in (name, f"{name}@init")]
+    trained, untrained = (layer_rates(arm, torch.tensor(ids).view(8, 128)) for arm in arms)
+    assert sum(layer.coding_rate for layer in trained) < 0.9 * sum(layer.coding_rate for layer in untrained)
+    for after, before in zip(trained, untrained, strict=True):
+        assert after.nonzero_share < 0.9 * before.nonzero_share
+
+
+# The page
+
+
+def test_the_page_has_every_model_and_its_command() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert shipped_page.table() in page, "run: python -m tests.shipped_page"
+    assert shipped_page.commands() in page, "run: python -m tests.shipped_page"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_page_run(text_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "BOOKS").mkdir()
+    (tmp_path / "BOOKS" / "books.txt").write_text(text_file.read_text())
+    little = {
+        "train-lm": ["--tokens", "300", "--batch-size", "2", "--validation-tokens", "256", "--vocabulary", "400"],
+        "harvest": ["--tokens", "3k", "--dataset", str(text_file)],
+        "train-sae": ["--tokens", "3k"],
+        "analyze": ["--units", "10"],
+        "analyze --model": ["--dataset", str(text_file), "--tokens", "1k", "--out", "sparse", "--overwrite"],
+        "info": [],
+    }
+    ran = commands(PAGE)
+    assert len(ran) == 6 + len(shipped.names())
+    for command in ran:
+        words = [*command[1:], *little["analyze --model" if command[1:3] == ["analyze", "--model"] else command[1]]]
+        done = run(tmp_path, *words, timeout=300)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 @pytest.mark.slow
