@@ -21,6 +21,7 @@ COMMANDS = {
     "train-sae": ("train_sae", "Train a grid of sparse autoencoders on a store."),
     "analyze": ("analyze", "Score the features of a run and write the report."),
     "train-lm": ("train_lm", "Train a language model that is sparse by training, or its dense twin."),
+    "judge": ("judge", "Have the explanations of a report judged, by rules, models or people."),
     "convert": ("convert", "Bring a dictionary from or to another library's format."),
     "info": ("info", "Describe a store, a run, a dictionary or a model."),
     "verify": ("verify", "Check every byte of a store against its checksums."),

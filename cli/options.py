@@ -80,7 +80,10 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Com
         names = f"{flag}/--no-{flag[2:]}" if field.default else flag
         return click.option(names, field.name, is_flag=True, default=field.default, help=text)
     if kind == tuple[str, ...]:
-        return click.option(flag, field.name, multiple=True, metavar=(metavar or ["NAME"])[0], help=text)
+        name, shown = (metavar or ["NAME"])[0], field.default != ()
+        return click.option(
+            flag, field.name, multiple=True, metavar=name, default=field.default, show_default=shown, help=text
+        )
     show: bool | str = field.default is not None and field.default != ()
     if show and isinstance(field.default, tuple):
         show = ",".join(f"{value:g}" for value in field.default)
