@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -359,3 +360,20 @@ def test_dense_units_are_explained_from_some_sequences_only(planted: Planted, mo
     assert found.columns["rules_f1_std"][dense].min() > 0.9
     assert any("were made from a sample" in note for note in found.notes)
     np.testing.assert_allclose(again.columns["rules_f1_std"], found.columns["rules_f1_std"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("sequences", "documents"), [(3, 1), (4, 2), (40, 3)])
+def test_small_stores_have_rules_or_undefined_scores(tmp_path: Path, sequences: int, documents: int) -> None:
+    """Down to a store of one document, where no text is left to explain or to score."""
+    tokens = text(sequences)
+    number = (np.arange(sequences) * documents // sequences).repeat(CONTEXT).reshape(tokens.shape).astype(np.int32)
+    subject = subject_of(text_store(tmp_path / "store", tokens, number), 3)
+    codes = np.ones((tokens.size, 3), np.float32)
+    codes[:, 0], codes[:, 1] = tokens.ravel() % 7 == 0, 0
+    found = scored(Rules(), subject, codes)
+    for name, values in found.columns.items():
+        assert np.isnan(values[1]), name
+        assert np.isfinite(values[0]) or documents < 3 or name in ("rules_precision", "interference_slope"), name
+    assert np.isnan(found.columns["rules_f1_std"][2])  # it is never silent
+    assert len(found.tables["rules"]) == 4 * 3
+    assert len(found.tables["explanations"]) <= 2
