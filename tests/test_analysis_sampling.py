@@ -358,16 +358,19 @@ def test_250_judged_windows_estimate_the_correlation_that_uniform_ones_cannot() 
     rng = np.random.default_rng(0)
     a, c = _population(0.002, rng)
     strata, truth = _strata(a), np.corrcoef(a, c)[0, 1]
-    found, uniform_found = [], []
+    found, held, uniform_found = [], [], []
     for _ in range(400):
         index, design = _stratified(strata, rng, 200)
-        found.append(estimates.correlation(design, a[index], c[index]).value)
+        estimate = estimates.correlation(design, a[index], c[index])
+        found.append(estimate.value)
+        held.append(abs(estimate.value - truth) < 2 * estimate.standard_error)
         drawn = rng.choice(len(a), 250, replace=False)
         even = Design(np.zeros(250, int), np.full(250, 4000.0), np.full(250, 1_000_000), np.full(250, 250))
         uniform_found.append(estimates.correlation(even, a[drawn], c[drawn]).value)
     assert not np.isnan(found).any()
     assert np.mean(found) == pytest.approx(truth, abs=0.04)  # a ratio of 250: a little too large
     assert np.std(found) < 0.12
+    assert np.mean(held) > 0.88  # of four errors of the judge the spread is not well known
     assert 0.5 < np.isnan(uniform_found).mean() < 0.7
     assert np.nanmean(uniform_found) > truth + 0.08
 

@@ -10,7 +10,9 @@ total of z_i = ∂θ/∂ω_i does, and of a sample drawn without replacement wit
     Var(Σ ω z) = Σ_h (1 − f_h) · n_h/(n_h − 1) · Σ_{i∈h} (ω_i z_i − mean_h)²       f_h = n_h/N_h
 
 f_h is 0 where a window stands for others of its document: then the whole stratum being drawn leaves variance, and this
-is a little too large rather than too small.
+is a little too large rather than too small. Where few windows decide they are too small: of a judge with a false
+positive rate of 0.02, 200 silent windows hold four errors, and the standard error of the correlation is a quarter less
+than its spread (two of it still hold the truth in 93 % of draws); from 500 windows on it is right.
 """
 
 from __future__ import annotations
