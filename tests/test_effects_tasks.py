@@ -22,6 +22,7 @@ from actpipe.analysis.effects.pairs import Pairs, accuracy
 from actpipe.analysis.effects.place import Place
 from actpipe.analysis.effects.splices import Described, measure_splices
 from actpipe.analysis.effects.tasks import Tasks, measure_tasks, tasks_of
+from actpipe.analysis.units.chosen import ChosenUnits
 from actpipe.analysis.units.native import NativeUnits
 from actpipe.errors import Misuse
 from actpipe.factorlang import FACTORS, labels_of_store
@@ -230,17 +231,20 @@ def test_labels_are_those_of_the_sequences_asked_for(run: Run) -> None:
     assert (labels(np.array([7, 2])) == every[[7, 2], :, column]).all()
 
 
-def test_a_concept_that_is_nowhere_is_refused(run: Run) -> None:
+def test_a_concept_that_is_nowhere_is_not_erased(run: Run) -> None:
     with pytest.raises(Misuse, match="no factor 'gender'"):
         tasks_of(run.model, run.corpus.store, EffectsConfig(), concepts=("gender",))
-    with pytest.raises(Misuse, match="true at every row of the text or at none"):
-        measure_tasks(
-            run.model,
-            run.corpus,
-            run.units,
-            Tasks(concepts={"never": lambda number: np.zeros((len(number), 256), bool)}),
-            config=EffectsConfig(uniform=2, sequences=2),
-        )
+    never = Tasks(concepts={"never": lambda number: np.zeros((len(number), 256), bool)})
+    found = measure_tasks(run.model, run.corpus, run.units, never, config=EffectsConfig(uniform=2, sequences=2))
+    assert found.notes == ("never is true at every row of the text that is read or at none, and is not erased.",)
+    assert found.tables["curves"].num_rows == 0
+
+
+def test_without_a_task_there_are_tables_without_rows(run: Run) -> None:
+    found = measure_tasks(run.model, run.corpus, run.units, Tasks())
+    assert {name: table.num_rows for name, table in found.tables.items()} == dict.fromkeys(
+        ("effects", "fidelity", "curves", "splices"), 0
+    )
 
 
 def test_a_model_that_cannot_do_the_task_is_not_patched(run: Run) -> None:
@@ -289,6 +293,8 @@ def test_everything_of_a_set_of_units(run: Run) -> None:
     assert len(of_all) == 128
     metrics = {row["metric"] for row in effects}
     assert {"kl_zero", "kl_sum_mean", "logit_kurtosis", "steering_area", "output_score", "input_score"} <= metrics
+    some = ChosenUnits(of=run.units, index=np.arange(40))
+    assert "that of 40 of its 64 features" in measure(run.model, run.corpus, some, config=config).notes[0]
     kl = [row for row in effects if row["metric"] == "kl_zero"]
     assert len(kl) == 6
     assert all(row["low"] <= row["value"] <= row["high"] and row["value"] > 0 for row in kl)

@@ -109,6 +109,9 @@ class _Measurement:
         documents = text.documents[text.changed].numpy()
         weights = document_weights(text.n_documents, draws=config.draws, seed=config.seed)
         x = store.read_rows(self.units.hook, chosen).float()
+        width, given = len(self.units.source), len(np.unique(self.units.feature))
+        if given < width:
+            self.notes.append(f"The sparsity of {self.units.name} is that of {given} of its {width} features.")
         for name, estimate in sparsity(x, documents, self.units, weights).items():
             self.records.whole(name, estimate)
         if self.answer is None:

@@ -86,6 +86,8 @@ def measure_tasks(
     progress: Progress = silent,
 ) -> Effects:
     """Curves of the units and of what they are held against: PCA, the basis, random directions, true factors."""
+    if tasks.pairs is None and not tasks.concepts:
+        return Effects(Records().tables())
     return _TaskMeasurement(model, corpus, units, tasks, config or EffectsConfig(), progress).run()
 
 
@@ -123,6 +125,10 @@ def _one(every: Labels, column: int) -> Labels:
     return lambda number: every(number)[..., column]
 
 
+def _varies(labels: NDArray[np.bool_]) -> bool:
+    return bool(labels.any()) and not bool(labels.all())
+
+
 def _of_frequent(rows: Tensor, truth: NDArray[np.bool_]) -> Arm:
     often = truth.sum(axis=0)
     return of_factors(rows, torch.from_numpy(truth[:, (often >= _FEWEST) & (often <= len(truth) - _FEWEST)]))
@@ -140,13 +146,11 @@ class _TaskMeasurement:
     ) -> None:
         self.corpus, self.units, self.tasks, self.config, self.progress = corpus, units, tasks, config, progress
         self.place = Place.of(model, corpus.store, units.hook, units.writes)
-        self.records, self.seconds = Records(), dict[str, float]()
+        self.records, self.notes, self.seconds = Records(), list[str](), dict[str, float]()
         self.fit = text_of(corpus, self._sequences(EXPLAIN, 2), split=EXPLAIN)
         self.test = text_of(corpus, self._sequences(SCORE, 1))
 
     def run(self) -> Effects:
-        if self.tasks.pairs is None and not self.tasks.concepts:
-            return Effects(self.records.tables(), self.tasks.notes)
         begun = time.perf_counter()
         fit = [read_clean(self.place, one) for one in self.fit.parts(1)]
         self.seconds["rows"] = time.perf_counter() - begun
@@ -161,7 +165,7 @@ class _TaskMeasurement:
             begun = time.perf_counter()
             self._erase(name, labels, fit, arms)
             self.seconds[f"erasure of {name}"] = time.perf_counter() - begun
-        return Effects(self.records.tables(), self.tasks.notes, self.seconds)
+        return Effects(self.records.tables(), tuple(self.notes), self.seconds)
 
     def _sequences(self, split: int, times: int) -> NDArray[np.int64]:
         return sequence_order(self.corpus, self.config.seed, split=split)[: times * self.config.uniform]
@@ -212,8 +216,12 @@ class _TaskMeasurement:
     def _erase(self, name: str, labels: Labels, fit: list[Clean], arms: list[Arm]) -> None:
         config, truth = self.config, labels(self.fit.number)
         weights = document_weights(self.test.n_documents, draws=config.draws, seed=config.seed)
+        here = labels(self.test.number)
+        if not all(_varies(each[text.changed.numpy()]) for each, text in ((truth, self.fit), (here, self.test))):
+            self.notes.append(f"{name} is true at every row of the text that is read or at none, and is not erased.")
+            return
         train = Read(clean=fit, labels=truth[self.fit.changed.numpy()])
-        test = read(self.place, self.test, labels(self.test.number))
+        test = read(self.place, self.test, here)
         least = replace(of_factors(train.writes, torch.from_numpy(train.labels)[:, None]), name="least_squares")
         every = [*arms, least]
         steps = sum(sum(count <= min(config.patches, arm.n) for count in ERASE_COUNTS) for arm in every)
