@@ -293,6 +293,7 @@ def test_everything_of_a_set_of_units(run: Run) -> None:
     assert len(of_all) == 128
     metrics = {row["metric"] for row in effects}
     assert {"kl_zero", "kl_sum_mean", "logit_kurtosis", "steering_area", "output_score", "input_score"} <= metrics
+    assert whole["kl_rounding"]["value"] < 1e-9  # float32
     some = ChosenUnits(of=run.units, index=np.arange(40))
     assert "that of 40 of its 64 features" in measure(run.model, run.corpus, some, config=config).notes[0]
     kl = [row for row in effects if row["metric"] == "kl_zero"]

@@ -80,6 +80,18 @@ def ablate(
     return found
 
 
+def rounding(place: Place, text: Text) -> float:
+    """Mean KL of a reading in which nothing is added, for the first sequence: smaller effects are not seen.
+
+    In float32 next to nothing. In bfloat16 batches of another shape round otherwise.
+    """
+    one = text.part(0, 1)
+    clean, batch = read_clean(place, one), place.at_once(one.tokens.shape[1])
+    nothing = torch.zeros(min(batch, 4), one.tokens.shape[1], place.writes.width)
+    logits = read_changed(place, one, nothing)
+    return float(torch.cat([nats(each, clean.ln_p, one.wanted).kl for each in logits]).mean())
+
+
 def _count_firings(found: Ablation, clean: Clean, codes: Tensor, wanted: NDArray[np.int64]) -> None:
     text = clean.text
     fires = (codes[:, wanted] > 0).cpu().double().numpy()

@@ -18,7 +18,7 @@ from actpipe.errors import Missing
 from actpipe.harvest.model import LanguageModel
 from actpipe.progress import Bar, Progress, silent
 
-from .ablation import Ablation, ablate
+from .ablation import Ablation, ablate, rounding
 from .attribution import BASES, Attribution, attribute
 from .bootstrap import Estimate, Floats, document_weights, plain, ratio, resampled
 from .concentration import concentration, correlations
@@ -31,6 +31,7 @@ from .sampled import alive_in, draw
 from .steering import STEPS, Steering, area, slope, steer
 from .text import Text, covering_text, sequence_order
 
+_SEEN = 3  # times the rounding, from which an effect is one
 _UNITS_AT_ONCE = 1024  # whose totals are drawn again together
 
 
@@ -93,7 +94,9 @@ class _Measurement:
                 self.place, text, self.units, self.sample, bar,
                 means=attribution.mean_code, per_unit=self.config.per_unit,
             )  # fmt: skip
+            floor = rounding(self.place, text)
         totals = self._ablated(exact, attribution)
+        self._noise(floor, totals["kl_zero"])
         with self._timed("logits"):
             seen = self._lens(attribution, text, totals)
         if seen is not None and self.config.steered:
@@ -170,6 +173,15 @@ class _Measurement:
                 "sequences that were read; their ablation is undefined. More: search_rows and sequences."
             )
         return found
+
+    def _noise(self, floor: float, kl: Floats) -> None:
+        self.records.whole("kl_rounding", plain(floor, 1))
+        below = int((kl < _SEEN * floor).sum())
+        if below:
+            self.notes.append(
+                f"{below} of {len(kl)} units of {self.units.name} change predictions by less than {_SEEN} times what "
+                f"rounding does ({floor:.1e} nats). Harvest with --model-dtype float32 to see them."
+            )
 
     def _lens(self, attribution: Attribution, text: Text, totals: dict[str, Floats]) -> Lens | None:
         directions = self.units.directions[torch.from_numpy(self.sample)].detach().float().cpu()
