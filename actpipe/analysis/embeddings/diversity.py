@@ -18,7 +18,7 @@ _DRAWS = 32  # of each size; the mean of the logarithm is then known to about 1 
 
 def gram(vectors: Tensor, weight: Tensor) -> Tensor:
     """K [units, n, n] of `vectors` [units, n, dims] and `weight` [units, n]; a weight of 0 is no text."""
-    weighted = vectors * (weight / weight.sum(dim=1, keepdim=True)).sqrt()[:, :, None]
+    weighted = vectors * _share(weight).sqrt()[:, :, None]
     return weighted @ weighted.transpose(1, 2)
 
 
@@ -31,7 +31,7 @@ def vendi(gram: Tensor) -> Tensor:
 
 def similarity_across(gram: Tensor, weight: Tensor) -> Tensor:
     """[units]: the mean cosine of all pairs of different texts, Σ_{i≠j} π_i π_j ⟨e_i, e_j⟩ / Σ_{i≠j} π_i π_j."""
-    share = weight / weight.sum(dim=1, keepdim=True)
+    share = _share(weight)
     root = share.sqrt()
     total = torch.einsum("ui,uij,uj->u", root, gram, root)
     itself = (share * gram.diagonal(dim1=1, dim2=2)).sum(dim=1)
@@ -40,8 +40,14 @@ def similarity_across(gram: Tensor, weight: Tensor) -> Tensor:
 
 def effective_number(weight: Tensor) -> Tensor:
     """[units]: exp(−Σ π ln π), the Vendi score of texts without anything in common: the largest for these weights."""
-    entropy: Tensor = torch.special.entr(weight / weight.sum(dim=1, keepdim=True)).sum(dim=1)
+    entropy: Tensor = torch.special.entr(_share(weight)).sum(dim=1)
     return entropy.exp()
+
+
+def _share(weight: Tensor) -> Tensor:
+    """π; all zero for a unit without texts, as there are no eigenvalues of what is not a number."""
+    total = weight.sum(dim=1, keepdim=True)
+    return weight / torch.where(total > 0, total, 1)
 
 
 class Reference:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actpipe.analysis.firings import Firings
@@ -69,6 +70,12 @@ def _moments(peaks: Peaks, n_units: int) -> Moments:
     return found
 
 
+def _product(left: Column, right: Column) -> Column:
+    """By torch, which keeps to the number of threads it was given: units of several dictionaries are summed at once."""
+    product: Column = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+    return product
+
+
 class PairSums:
     """p₁ … p₄, V and the smallest activation of each unit; N, s and M of the tiles. 8 (dims + 6) bytes a unit."""
 
@@ -110,7 +117,7 @@ class PairSums:
             borders = starts[first : stop + 1] - starts[first]
             by_unit = csr_array((peaks.value[here], peaks.item[here], borders), shape=(stop - first, tiles))
             dense = by_unit.nnz > _DENSE * tiles * (stop - first)
-            self.weighted[first:stop] += (by_unit.toarray() if dense else by_unit) @ vectors
+            self.weighted[first:stop] += _product(by_unit.toarray(), vectors) if dense else by_unit @ vectors
 
     def merge(self, other: Self) -> None:
         self.tiles += other.tiles
