@@ -167,6 +167,19 @@ def test_the_score_lists_neighbours_of_both_kinds(store: Store, parts: int) -> N
     assert result.columns["nearest_cosine"].tolist() == [0] * 6
 
 
+def test_no_units_and_no_rows_give_empty_tables(store: Store) -> None:
+    assert neighbours.nearest_directions(torch.zeros(0, 4)).unit.shape == (0, 0)
+    empty = CodeSample(0, seed=0).sample().codes
+    assert len(cofiring(empty).unit) == 0
+    unseen = CodeSample(5, seed=0), CodeSample(4, seed=0)
+    assert len(cofiring(unseen[0].sample().codes).unit) == 0
+    found = functional_match(*unseen)
+    assert found.rows == 0
+    assert np.isnan(found.mcc)
+    assert np.isnan(found.backward.correlation).all()
+    assert np.isnan(of_pairs(found, np.array([0]), np.array([1])).correlation).all()
+
+
 # Directions
 
 

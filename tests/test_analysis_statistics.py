@@ -309,6 +309,21 @@ def test_five_seeds_allow_bca_over_them() -> None:
     assert (found["method"], found["few_seeds"]) == ("bca", False)
 
 
+def test_dead_dictionaries_and_empty_controls_have_null_means() -> None:
+    dead = measured(np.full(30, np.nan), density=np.zeros(30))
+    nobody = measured(np.zeros(0), control="random")
+    for table in (
+        means([dead, nobody], [SCORE], replicates=50),
+        means([measured(np.ones(30)), nobody], [SCORE], replicates=50),
+    ):
+        assert row(table)["control"] is None
+        assert row(table)["delta"] is None
+    found = row(means([dead, nobody], [SCORE], replicates=50))
+    assert (found["mean"], found["low"], found["n"], found["dead"]) == (None, None, 0, 30)
+    points = density_points([dead, nobody], [SCORE], replicates=50).to_pylist()
+    assert {each["value"] for each in points} == {None}
+
+
 def test_batches_of_metrics_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     names = ["a", "b", "c"]

@@ -29,7 +29,7 @@ def nearest_directions(directions: Tensor, *, keep: int = KEEP) -> Nearest:
     """
     lengths_one = normalize(directions.float(), dim=1)
     n = len(lengths_one)
-    keep = min(keep, n - 1)
+    keep = max(0, min(keep, n - 1))
     units, cosines = [], []
     for chunk in torch.arange(n).split(max(1, _ENTRIES // max(n, 1))):
         block = lengths_one[chunk] @ lengths_one.T

@@ -32,12 +32,15 @@ class Cofiring(NamedTuple):
     pmi: NDArray[np.float64]
 
 
+_NOTHING = Cofiring(*(np.zeros(0, np.int32),) * 3, np.zeros(0, np.int64), *(np.zeros(0),) * 3)
+
+
 def cofiring(codes: sp.csr_matrix, *, keep: int = KEEP, fewest: int = FEWEST) -> Cofiring:
     """Of the columns of `codes` [N, n], with at least `fewest` rows together; nothing is listed where φ ≤ 0."""
     fires = sp.csr_matrix((np.ones(codes.nnz, np.float32), codes.indices, codes.indptr), shape=codes.shape)
     count = np.bincount(codes.indices, minlength=codes.shape[1]).astype(np.float64)
     parts = list(_blocks(fires, count, keep, fewest))
-    return Cofiring(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return Cofiring(*(np.concatenate(columns) for columns in zip(_NOTHING, *parts, strict=True)))
 
 
 def _blocks(fires: sp.csr_matrix, count: NDArray[np.float64], keep: int, fewest: int) -> Iterator[Cofiring]:

@@ -53,35 +53,36 @@ def functional_match(first: CodeSample, second: CodeSample, *, work: int = WORK)
         backward=found.backward,
         chance_forward=chance.forward.correlation,
         chance_backward=chance.backward.correlation,
-        mcc=found.mcc(),
-        mcc_chance=chance.mcc(),
+        mcc=found.mcc,
+        mcc_chance=chance.mcc,
         codes=(a.tocsc(), b.tocsc()),
     )
 
 
 class _Correlated:
     def __init__(self, a: sp.csr_matrix, b: sp.csr_matrix) -> None:
-        self.often = tuple(np.bincount(each.indices, minlength=each.shape[1]) >= FEWEST for each in (a, b))
+        often = tuple(_often(each) for each in (a, b))
         n, m = a.shape[1], b.shape[1]
         best, other = np.full(n, -np.inf), np.full(n, -1)
         back, back_other = np.full(m, -np.inf), np.full(m, -1)
-        self.dense = np.zeros((n, m), np.float32) if max(n, m) <= ASSIGNED else None
+        dense = np.zeros((n, m), np.float32) if max(n, m) <= ASSIGNED else None
         for unit, column, r in _correlations(a, b):
-            if self.dense is not None:
-                self.dense[unit, column] = r
+            if dense is not None:
+                dense[unit, column] = r
             _raise(best, other, unit, column, r)
             _raise(back, back_other, column, unit, r)
-        self.forward = BestFunction(other, _defined(best, self.often[0]))
-        self.backward = BestFunction(back_other, _defined(back, self.often[1]))
+        self.forward = BestFunction(other, _defined(best, often[0]))
+        self.backward = BestFunction(back_other, _defined(back, often[1]))
+        self.mcc = math.nan if dense is None else _mcc(dense[np.ix_(*often)])
 
-    def mcc(self) -> float:
-        """Over the units that fire often enough, of the set that has fewer of them."""
-        from scipy.optimize import linear_sum_assignment
 
-        if self.dense is None or not all(each.any() for each in self.often):
-            return math.nan
-        found = self.dense[np.ix_(*self.often)]
-        return float(found[linear_sum_assignment(found, maximize=True)].mean(dtype=np.float64))
+def _mcc(found: NDArray[np.float32]) -> float:
+    """Over the units that fire often enough, of the set that has fewer of them."""
+    from scipy.optimize import linear_sum_assignment
+
+    if not found.size:
+        return math.nan
+    return float(found[linear_sum_assignment(found, maximize=True)].mean(dtype=np.float64))
 
 
 Triplets = tuple[NDArray[np.int64], NDArray[np.int64], Floats]
@@ -100,14 +101,18 @@ def _correlations(a: sp.csr_matrix, b: sp.csr_matrix) -> Iterator[Triplets]:
         yield unit, column, r
 
 
+def _often(codes: sp.csr_matrix) -> NDArray[np.bool_]:
+    often: NDArray[np.bool_] = np.bincount(codes.indices, minlength=codes.shape[1]) >= FEWEST
+    return often
+
+
 def _moments(codes: sp.csr_matrix) -> tuple[Floats, Floats]:
     """Mean and standard deviation over rows [n]; 0 for a unit that fires too rarely, which leaves it out."""
     n_rows, n = max(codes.shape[0], 1), codes.shape[1]
     value = codes.data.astype(np.float64)
     mean = np.bincount(codes.indices, weights=value, minlength=n) / n_rows
     square = np.bincount(codes.indices, weights=value**2, minlength=n) / n_rows
-    often = np.bincount(codes.indices, minlength=n) >= FEWEST
-    return mean, np.where(often, np.sqrt(np.maximum(square - mean**2, 0)), 0.0)
+    return mean, np.where(_often(codes), np.sqrt(np.maximum(square - mean**2, 0)), 0.0)
 
 
 def _raise(

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 DENSE_GAIN = 700
-_PRODUCTS = 1 << 25  # of a block; as many entries at most: 256 MiB
+_PRODUCTS = 1 << 23  # of a block; as many entries at most: 64 MiB
 _ENTRIES = 1 << 23  # of what is unpacked at a time: 32 MiB in float32
 
 

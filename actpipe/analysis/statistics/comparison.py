@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,7 +168,7 @@ def _statistic(found: Layout, nulls: Floats | None) -> Callable[[Floats], Floats
     def flat(sums: Floats) -> Floats:
         averages: Averages = found.averages(sums, np.zeros((2, 3, found.metrics)) if nulls is None else nulls)
         wanted = averages[:1] if nulls is None else averages
-        return np.concatenate([each.reshape(len(sums), -1) for each in wanted], axis=1)
+        return np.concatenate([each.reshape(len(sums), math.prod(each.shape[1:])) for each in wanted], axis=1)
 
     return flat
 

@@ -34,10 +34,10 @@ def curve(density: Floats, table: Floats, points: tuple[float, ...] = POINTS) ->
     knots = np.quantile(z[alive], [1 / 3, 2 / 3]) if alive.any() else np.zeros(2)
     x, at = _basis(z, knots), _basis(np.log10(points), knots)  # [n, 4], [P, 4]
     defined = np.isfinite(table) & alive[:, None]
-    products = np.einsum("nm,ni,nj->nmij", defined, x, x).reshape(len(z), -1)
-    answers = np.einsum("nm,ni->nmi", np.where(defined, table, 0.0), x).reshape(len(z), -1)
-    inside = np.array([_inside(z, defined, point) for point in np.log10(points)])  # [P, M]
     n_metrics = table.shape[1]
+    products = np.einsum("nm,ni,nj->nmij", defined, x, x).reshape(len(z), n_metrics * _TERMS**2)
+    answers = np.einsum("nm,ni->nmi", np.where(defined, table, 0.0), x).reshape(len(z), n_metrics * _TERMS)
+    inside = np.array([_inside(z, defined, point) for point in np.log10(points)])  # [P, M]
 
     def fitted(sums: Floats) -> Floats:
         r = len(sums)

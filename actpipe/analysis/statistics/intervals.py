@@ -82,7 +82,7 @@ class Influence(NamedTuple):
 
 def influence(left_out: Floats) -> Influence:
     """From the statistic with one of m left out [m, C]."""
-    change = left_out.mean(axis=0) - left_out
+    change = left_out.sum(axis=0) / max(len(left_out), 1) - left_out
     squares = change**2
     return Influence(squares.sum(axis=0), (squares * change).sum(axis=0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -117,7 +118,7 @@ def sums_over_units(measured: Measured, table: Floats, found: Layout, target: Fl
         reference[..., found.pattern] * values[:, None, :],
         reference,
     ]
-    return np.concatenate([part.reshape(n, -1) for part in parts], axis=1)
+    return np.concatenate([part.reshape(n, math.prod(part.shape[1:])) for part in parts], axis=1)
 
 
 def _adjusting(measured: Measured, defined: NDArray[np.bool_], target: Floats) -> Floats:
