@@ -23,6 +23,7 @@ COMMANDS = {
     "train-lm": ("train_lm", "Train a language model that is sparse by training, or its dense twin."),
     "judge": ("judge", "Have the explanations of a report judged, by rules, models or people."),
     "convert": ("convert", "Bring a dictionary from or to another library's format."),
+    "export": ("export", "Write a report or its latents for SAEDashboard, delphi or SAEBench."),
     "info": ("info", "Describe a store, a run, a dictionary or a model."),
     "verify": ("verify", "Check every byte of a store against its checksums."),
 }

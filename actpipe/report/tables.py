@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actpipe.errors import Damaged, Mismatch, Missing
+from actpipe.errors import Damaged, Mismatch, Missing, Misuse
 
 FORMAT = "actpipe-report"
 VERSION = 1
@@ -42,6 +42,13 @@ class ReportTables:
         path = _existing(self.folder, f"parquet/{table}.parquet")
         found = pq.read_table(path, columns=columns, filters=[("member", "=", member)])
         return _numbered(found, self._width(member)) if "sign" in found.column_names else found
+
+    def chosen(self, names: tuple[str, ...]) -> list[Row]:
+        """The members of these names, in the report's order; all when there are none."""
+        known = [row["member"] for row in self.members]
+        if unknown := [name for name in names if name not in known]:
+            raise Misuse(f"The report has no member {unknown[0]!r}; it has {', '.join(known)}.")
+        return [row for row in self.members if not names or row["member"] in names]
 
     def _width(self, member: str) -> int:
         return next(int(row["width"]) for row in self.members if row["member"] == member)
