@@ -32,6 +32,7 @@ from .passes import Checking, Encoding, Gatherer, Source, run
 from .scores import Score, Scored
 from .splits import PROFILE
 from .stability import Side
+from .stability.code_sample import CodeSample
 from .tables import controls_table, examples_table, histograms_table, units_table
 from .units import UnitSet
 from .units.baselines import fit_baseline
@@ -257,7 +258,7 @@ class HookAnalysis:
                 member=member.name,
                 configuration=_configuration(member, found.units),
                 units=found.units,
-                sample=found.code_sample,
+                sample=_sample(found),
             ),
             found=everything,
             controls={
@@ -277,6 +278,12 @@ class HookAnalysis:
         except ActpipeError as error:  # the model may have been moved since the harvest; everything else can be shown
             return None, str(error)
         return found, None if found else f"{writes} has no direct path to the logits"
+
+
+def _sample(found: MemberPass) -> CodeSample | None:
+    """What the score of neighbours gathered; without it seeds are compared by directions alone."""
+    gathered = found.scores.accumulators.get("neighbours")
+    return gathered if isinstance(gathered, CodeSample) else None
 
 
 def _configuration(member: Member, units: UnitSet) -> str:

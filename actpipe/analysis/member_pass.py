@@ -17,7 +17,6 @@ from .histogram import Histogram
 from .rows import Rows
 from .scores import Score, State, Subject
 from .shuffling import shuffled
-from .stability.code_sample import CodeSample
 from .token_sums import TokenSums
 from .top_windows import TopWindows
 from .units import UnitSet
@@ -42,7 +41,6 @@ class MemberPass:
         self.shuffled_units = drawn(units.n, CONTROL_UNITS, seed)
         self.shuffled_sums = TokenSums(corpus.vocabulary)
         self._is_shuffled = np.isin(np.arange(units.n), self.shuffled_units)
-        self.code_sample = CodeSample(units.n, seed=seed)  # to find the same units in other members
         self.not_finite = 0  # codes that were NaN or infinite, and count as zero
         subject = Subject(units=units, n=units.n, corpus=corpus, seed=seed)
         self.scores = Gathering.first(subject, scores)
@@ -59,7 +57,6 @@ class MemberPass:
         self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
         self._shuffle_tokens(batch)
         self.scores.update(batch)
-        self.code_sample.update(batch)
         return batch
 
     def close_part(self, rows: Rows, batches: Sequence[Firings]) -> None:
@@ -74,7 +71,6 @@ class MemberPass:
         self.top_windows.merge(other.top_windows)
         self.shuffled_sums.merge(other.shuffled_sums)
         self.not_finite += other.not_finite
-        self.code_sample.merge(other.code_sample)
         self.scores.merge(other.scores)
         self.shuffled_scores.merge(other.shuffled_scores)
 
@@ -141,16 +137,7 @@ def _restore(whole: object, parts: Sequence[str], state: State) -> None:
         getattr(whole, name).restore(below(state, name))
 
 
-_PARTS = (
-    "activity",
-    "histogram",
-    "token_sums",
-    "top_windows",
-    "shuffled_sums",
-    "scores",
-    "shuffled_scores",
-    "code_sample",
-)
+_PARTS = ("activity", "histogram", "token_sums", "top_windows", "shuffled_sums", "scores", "shuffled_scores")
 
 
 def drawn(n: int, at_most: int, seed: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from .scores import Score
 from .units import UnitSet
 
 _KEYS = [("member", pa.string()), ("feature", pa.int32()), ("sign", pa.int8())]
+_IN_PLACE = {"unit": _KEYS, "other": [("other_feature", pa.int32()), ("other_sign", pa.int8())]}
 
 
 def scores_table(analysed: Analysed) -> pa.Table:
@@ -50,21 +51,23 @@ def tables_of(analysed: Analysed) -> dict[str, pa.Table]:
 
 
 def keyed(own: pa.Schema) -> pa.Schema:
-    """With the member, feature and sign in place of the number of a unit, or the member alone where there is none."""
-    keys = _KEYS if "unit" in own.names else _KEYS[:1]
-    return pa.schema([*keys, *(field for field in own if field.name != "unit")], metadata=METADATA)
+    """With the member, feature and sign in place of `unit`, the number of a unit, and feature and sign in place of
+    `other`, that of another one of the same set; with the member alone where there is no unit."""
+    keys = [_KEYS[0]] if "unit" not in own.names else []
+    fields = [pair for field in own for pair in _IN_PLACE.get(field.name, [(field.name, field.type)])]
+    return pa.schema([*keys, *fields], metadata=METADATA)
 
 
 def with_keys(table: pa.Table, units: UnitSet) -> pa.Table:
     """Unit −1, the whole set, is feature −1."""
-    keys = [pa.array([units.name] * len(table), pa.string())]
-    if "unit" in table.column_names:
-        unit = table["unit"].to_numpy()
-        keys.append(pa.array(np.append(units.feature, -1)[unit], pa.int32()))
-        keys.append(pa.array(np.append(units.sign, 1)[unit], pa.int8()))
-        table = table.drop_columns(["unit"])
-    return pa.table([*keys, *table.columns], schema=keyed(_with_unit(table.schema, len(keys) > 1)))
-
-
-def _with_unit(rest: pa.Schema, there: bool) -> pa.Schema:
-    return pa.schema([pa.field("unit", pa.int32()), *rest]) if there else rest
+    feature, sign = np.append(units.feature, -1), np.append(units.sign, 1)
+    member = pa.array([units.name] * len(table), pa.string())
+    columns = [member] if "unit" not in table.column_names else []
+    for name in table.column_names:
+        if name not in _IN_PLACE:
+            columns.append(table[name])
+            continue
+        number = table[name].to_numpy()
+        columns += [member] if name == "unit" else []
+        columns += [pa.array(feature[number], pa.int32()), pa.array(sign[number], pa.int8())]
+    return pa.table(columns, schema=keyed(table.schema))

@@ -61,7 +61,7 @@ def _write(
     from .members import member_row, members_table
     from .model_tables import Subject
     from .stability import stability
-    from .statistics import means
+    from .statistics import density_points, means
     from .summary import Tally, summarize
     from .table_writers import TableWriters, schemas
 
@@ -100,7 +100,10 @@ def _write(
             sides = []
         writers.write_table("members", members_table(rows))
         with progress.bar("Drawing intervals", None, "means"):
-            writers.write_table("means", means(subjects, metrics_of(scores), seed=config.seed))
+            metrics = metrics_of(scores)
+            writers.write_table("means", means(subjects, metrics, seed=config.seed))
+            headline = [metric for metric in metrics if metric.better is not None]
+            writers.write_table("density_points", density_points(subjects, headline, seed=config.seed))
         if model is not None and (config.effects or config.probe):
             notes += _write_model_tables(writers, in_model, model, corpus, config, progress)
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]

@@ -19,14 +19,19 @@ from .score_tables import schemas_of, scores_table, tables_of
 from .scores import Score
 from .stability import Stability
 from .stability.tables import FOUND, MATCHES, PAIRS
-from .statistics import MEANS
+from .statistics import DENSITY_POINTS, MEANS
 
 SEEDS = {"seed_pairs": PAIRS, "seed_matches": MATCHES, "seeds": FOUND}
 
 
 def schemas(scores: Sequence[Score], config: AnalyzeConfig) -> dict[str, pa.Schema]:
     """Of every table that an analysis so configured writes."""
-    always = {name: schema(name) for name in COLUMNS} | {"means": MEANS} | SEEDS | schemas_of(scores)
+    always = (
+        {name: schema(name) for name in COLUMNS}
+        | {"means": MEANS, "density_points": DENSITY_POINTS}
+        | SEEDS
+        | schemas_of(scores)
+    )
     return always | (EFFECTS if config.effects else {}) | ({"probes": PROBES} if config.probe else {})
 
 
