@@ -14,7 +14,7 @@ from actpipe.analysis.splits import EXPLAIN
 
 from .rule_candidates import LEAST_GAIN, Candidates, Orders, base, candidates, summed
 from .rule_choice import choose
-from .rule_lists import BUDGETS, MOST_RULES, Execution, Floats, Ints, RuleLists
+from .rule_lists import BUDGETS, MAIN, MOST_RULES, Execution, Floats, Ints, RuleLists
 from .rule_tallies import Measured, Units, best_threshold, tally
 from .text_rows import text_of
 from .thinned_firings import Kept, ThinnedFirings
@@ -28,7 +28,7 @@ class Fitted(NamedTuple):
     weight: Floats  # [BUDGETS, K] what each rule predicts; NaN beyond the budget
     otherwise: Floats  # [BUDGETS, n] predicted where no rule speaks: the unit's mean over such rows
     threshold: Floats  # [BUDGETS, n] a rule that predicts at least this predicts firing
-    share: Floats  # [K] of the unit's activation that the rule owns among MOST_RULES, on the explain split
+    share: Floats  # [K] of the unit's activation that the rule owns at the main budget, on the explain split
     firings: Ints  # [n] fitted on
     rows: Ints  # [n] fitted on
 
@@ -55,7 +55,7 @@ def fit(kept: ThinnedFirings, corpus: Corpus) -> Fitted:
         otherwise[:, units], threshold[:, units] = rest[:, units], limit[:, units]
         lists.append(chosen)
         weights.append(weight)
-        shares.append(measured.total[-1] / whole.total[chosen.unit])
+        shares.append(measured.total[MAIN] / whole.total[chosen.unit])
     found = _in_order(lists, weights, shares)
     return Fitted(found[0], found[1], otherwise, threshold, found[2], kept.firings(), n_rows)
 

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 BUDGETS = (1, 4, 16, 32)  # rules
 MOST_RULES = BUDGETS[-1]
+MAIN = BUDGETS.index(16)  # the budget of the primary metric, of the text and of interference
 _SHAPES = tuple(sum(1 << column for column in kind.asks) for kind in KINDS)
 _FILTER_BITS = 21  # 2 MB of bits that tell most of what is not there from what is
 

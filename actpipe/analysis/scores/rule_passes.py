@@ -16,13 +16,12 @@ from actpipe.analysis.splits import EXPLAIN, PROFILE, SCORE
 
 from .interference import DECILES, Deciles, Magnitudes, bins
 from .rule_fitting import Fitted, classes_of, fit
-from .rule_lists import BUDGETS, Execution, Ints
+from .rule_lists import MAIN, Execution, Ints
 from .rule_tallies import Measured, Units
 from .score import State
 from .text_rows import lowest_level
 from .thinned_firings import ThinnedFirings
 
-MAIN = BUDGETS.index(16)  # the budget of the primary metric, of the text and of interference
 _AT_MOST = 8192  # firings of a unit
 _TOTAL = 1 << 24  # firings of all units together: 290 MB
 _AT_LEAST = 512  # firings of a unit, however many units there are

@@ -14,8 +14,8 @@ from actpipe.analysis.ngrams import KINDS
 from .interference import BINS, DECILES, lower_edges
 from .rule_fitting import Fitted, classes_of
 from .rule_json import Pattern, Rule, RuleList
-from .rule_lists import BUDGETS, Floats, RuleLists
-from .rule_passes import MAIN, Checked, Plan
+from .rule_lists import BUDGETS, MAIN, Floats, RuleLists
+from .rule_passes import Checked, Plan
 from .rule_text import in_words
 
 EXPLANATIONS = pa.schema(

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from .rule_candidates import LEAST_ROWS
-from .rule_lists import BUDGETS, Floats
-from .rule_passes import MAIN, Checked, Gathered, Plan
+from .rule_lists import BUDGETS, MAIN, Floats
+from .rule_passes import Checked, Gathered, Plan
 from .rule_report import EXPLANATIONS, INTERFERENCE, RULES, explanations, interference_rows, list_bits, rules_rows
 from .rule_tallies import confusion_of, statistics, tally
 from .score import Accumulator, Metric, Score, Scored, Subject
