@@ -17,7 +17,7 @@ from actpipe.analysis.rows import WINDOW
 from actpipe.analysis.sampling import estimates
 from actpipe.analysis.sampling.estimates import Design
 from actpipe.analysis.sampling.fired import ByUnit, drawn_by, fired
-from actpipe.analysis.sampling.frame import extents, uniform
+from actpipe.analysis.sampling.frame import Seen, extents, uniform
 from actpipe.analysis.sampling.gathering import Sampling
 from actpipe.analysis.sampling.near_misses import Pairs, candidates, near_misses, neighbours
 from actpipe.analysis.sampling.reservoir import bin_of
@@ -252,6 +252,34 @@ def test_parts_in_any_blocks_give_the_same_table(
 ) -> None:
     again = scored(Samples(uniform=30), _with_directions(subject), codes.copy(), parts=parts, sequences=parts * 3)
     assert again.tables["samples"].equals(found.tables["samples"])
+
+
+def test_open_documents_are_closed_as_soon_as_they_are_whole(
+    subject: Subject, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blocks of one sequence nearly every document is open for a while; what is kept of them does not grow."""
+    from actpipe.analysis.firings import firings
+    from actpipe.analysis.sampling import gathering
+
+    monkeypatch.setattr(gathering, "_OPEN", 20)
+    small, large, open_entries = Samples().gather(subject), Samples().gather(subject), []
+    for rows in subject.corpus.blocks(CONTEXT):
+        small.update(firings(rows, codes[rows.first : rows.first + CONTEXT].copy()))
+        open_entries.append(len(small.state()["open.unit"]))
+    (rows,) = subject.corpus.blocks(1 << 20)
+    large.update(firings(rows, codes.copy()))
+    assert max(open_entries) < 100
+    for a, b in zip(draw(small.closed().reservoir), draw(large.closed().reservoir), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_that_were_seen_are_joined_where_they_touch() -> None:
+    seen = Seen()
+    for interval in ([64, 96], [0, 32], [32, 64], [128, 160]):
+        seen.add(np.array([interval]))
+    np.testing.assert_array_equal(seen.intervals, [[0, 96], [128, 160]])
+    first, last = np.array([0, 90, 130, 97, 200]), np.array([95, 96, 159, 100, 201])
+    np.testing.assert_array_equal(seen.whole(first, last), [True, False, True, False, False])
 
 
 def test_a_pass_goes_on_from_its_saved_state(subject: Subject, codes: np.ndarray) -> None:

@@ -60,10 +60,33 @@ class Extents:
         """Itself: never changed, and held by every empty accumulator that is copied."""
         return self
 
+    def seen(self, seen: Seen, documents: Ints) -> NDArray[np.bool_]:
+        """Whether all of each document was."""
+        return seen.whole(self.first[documents], self.last[documents])
+
     def whole(self, rows: Rows, documents: Ints) -> NDArray[np.bool_]:
         """Whether all of each document is in the block, in one run."""
         inside = (self.first[documents] >= rows.first) & (self.last[documents] < rows.first + len(rows.tokens))
         found: NDArray[np.bool_] = inside & (self.runs[documents] == 1)
+        return found
+
+
+class Seen:
+    """Which rows an accumulator has seen, as intervals [start, stop) of the store, joined where they touch."""
+
+    def __init__(self) -> None:
+        self.intervals = np.zeros((0, 2), dtype=np.int64)
+
+    def add(self, intervals: Ints) -> None:
+        every = np.concatenate([self.intervals, intervals])
+        every = every[np.argsort(every[:, 0])]
+        apart = every[1:, 0] > every[:-1, 1]
+        self.intervals = np.stack([every[np.append(True, apart), 0], every[np.append(apart, True), 1]], axis=1)
+
+    def whole(self, first: Ints, last: Ints) -> NDArray[np.bool_]:
+        """Whether all rows from `first` to `last` were seen."""
+        at = np.searchsorted(self.intervals[:, 0], first, side="right") - 1
+        found: NDArray[np.bool_] = (at >= 0) & (self.intervals[at, 1] > last)
         return found
 
 

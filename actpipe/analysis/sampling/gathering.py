@@ -12,7 +12,7 @@ from actpipe.analysis.stability.code_sample import CodeSample
 from actpipe.store.hashing import salt
 
 from .fired import NONE, Fired, by_unit, drawn_by, fired, united
-from .frame import State, eligible, extents
+from .frame import Seen, State, eligible, extents
 from .reservoir import Reservoir
 from .top import Top
 
@@ -31,11 +31,12 @@ class Sampling:
         self.documents = np.zeros(n_units, dtype=np.int64)
         self.reservoir, self.top = Reservoir(n_units), Top(n_units, top)
         self.together = CodeSample(n_units, seed=seed, work=_WORK)
-        # Documents that reach over the end of a block, until all rows are seen: few beside those that do not.
-        self._open, self._united = [NONE], 0
+        # Documents that reach over the end of a block are open until all their rows are seen.
+        self._open, self._united, self._seen = [NONE], 0, Seen()
 
     def update(self, batch: Firings) -> None:
         self.together.update(batch)
+        self._seen.add(np.array([[batch.rows.first, batch.rows.first + len(batch.rows.tokens)]]))
         good = eligible(batch.rows, self.corpus.store.context, self.skip_first)
         found = fired(
             batch.rows, batch.once(f"by unit {self.skip_first}", lambda: by_unit(batch, good)), self.window_word
@@ -50,6 +51,7 @@ class Sampling:
         self.reservoir.merge(other.reservoir)
         self.top.merge(other.top)
         self.together.merge(other.together)
+        self._seen.add(other._seen.intervals)
         for found in other._open:
             self._push(found)
 
@@ -62,7 +64,7 @@ class Sampling:
     def state(self) -> State:
         parts = {name: getattr(self, name).state() for name in _PARTS} | {"open": united(self._open)._asdict()}
         nested = {f"{name}.{key}": values for name, part in parts.items() for key, values in part.items()}
-        return {**nested, "windows": self.windows, "documents": self.documents}
+        return {**nested, "windows": self.windows, "documents": self.documents, "seen": self._seen.intervals}
 
     def restore(self, state: State) -> None:
         def part(name: str) -> State:
@@ -71,12 +73,16 @@ class Sampling:
         self.windows, self.documents = state["windows"], state["documents"]
         for name in _PARTS:
             getattr(self, name).restore(part(name))
+        self._seen.add(state["seen"])
         self._push(Fired(**part("open")))
 
     def _push(self, found: Fired) -> None:
         self._open.append(found)
         if sum(len(each.unit) for each in self._open) > 2 * self._united + _OPEN:
-            self._open = [united(self._open)]
+            every = united(self._open)
+            whole = self.extents.seen(self._seen, every.document)
+            self._close(every.take(whole))
+            self._open = [every.take(~whole)]
             self._united = len(self._open[0].unit)
 
     def _close(self, found: Fired) -> None:

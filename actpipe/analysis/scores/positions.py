@@ -24,7 +24,7 @@ from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.rows import Rows
 from actpipe.analysis.sampling.fired import borders, by_unit
-from actpipe.analysis.sampling.frame import Ints, State, extents
+from actpipe.analysis.sampling.frame import Ints, Seen, State, extents
 
 from .score import Accumulator, Metric, Score, Scored, Subject
 
@@ -32,6 +32,7 @@ BINS = 16
 FOLLOWS = 16  # tokens: half a window
 POSITIONAL = 0.1  # of H(fires). Heuristic, not tuned
 FEWEST = 50  # firings, below which bursts in one document look like a preference for its position
+_OPEN = 1 << 17  # keys before they are looked through
 _SUMS = ("histogram", "first", "documents", "free", "followed", "rows")
 
 
@@ -46,7 +47,8 @@ class Places:
         self.free = np.zeros(n_units, dtype=np.int64)  # firings with FOLLOWS tokens after them,
         self.followed = np.zeros(n_units, dtype=np.int64)  # and those of them with a firing among these
         self.rows = np.zeros(BINS, dtype=np.int64)  # that count
-        self._open = [np.zeros(0, np.int64)]  # unit · documents + document, of documents not seen whole
+        # unit · documents + document, of documents not seen whole
+        self._open, self._seen, self._left = [np.zeros(0, np.int64)], Seen(), 0
 
     def update(self, batch: Firings) -> None:
         rows, context = batch.rows, self.corpus.store.context
@@ -65,29 +67,45 @@ class Places:
         unit, document = found.unit[each], document[each]
         whole = self.extents.whole(rows, document)
         np.add.at(self.documents, unit[whole], 1)
-        self._open.append(np.unique(unit[~whole] * len(self.corpus.split) + document[~whole]))
+        self._seen.add(np.array([[rows.first, rows.first + len(rows.tokens)]]))
+        self._push(unit[~whole] * len(self.corpus.split) + document[~whole])
 
     def merge(self, other: Self) -> None:
         for name in _SUMS:
             getattr(self, name)[...] += getattr(other, name)
-        self._open.extend(other._open)
+        self._seen.add(other._seen.intervals)
+        for keys in other._open:
+            self._push(keys)
 
     def state(self) -> State:
-        return {**{name: getattr(self, name) for name in _SUMS}, "open": self.open()}
+        self._close()
+        return {**{name: getattr(self, name) for name in _SUMS}, "open": self._open[0], "seen": self._seen.intervals}
 
     def restore(self, state: State) -> None:
         for name in _SUMS:
             getattr(self, name)[...] += state[name]
-        self._open.append(state["open"])
-
-    def open(self) -> Ints:
-        self._open = [np.unique(np.concatenate(self._open))]
-        return self._open[0]
+        self._seen.add(state["seen"])
+        self._push(state["open"])
 
     def all_documents(self) -> Ints:
+        """After the last row."""
+        self._close()
         total = self.documents.copy()
-        np.add.at(total, self.open() // len(self.corpus.split), 1)
+        np.add.at(total, self._open[0] // len(self.corpus.split), 1)
         return total
+
+    def _push(self, keys: Ints) -> None:
+        self._open.append(keys)
+        if sum(map(len, self._open)) > 2 * self._left + _OPEN:
+            self._close()
+
+    def _close(self) -> None:
+        keys = np.sort(np.concatenate(self._open))
+        keys = keys[borders(keys)]
+        unit, document = np.divmod(keys, len(self.corpus.split))
+        whole = self.extents.seen(self._seen, document)
+        np.add.at(self.documents, unit[whole], 1)
+        self._open, self._left = [keys[~whole]], int((~whole).sum())
 
 
 def _first_rows(rows: Rows, context: int) -> NDArray[np.bool_]:
