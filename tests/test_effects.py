@@ -25,10 +25,12 @@ from actpipe.analysis.effects.place import Place, read_clean
 from actpipe.analysis.effects.sampled import draw, fires
 from actpipe.analysis.effects.text import Text, covering_text, sequence_order, text_of
 from actpipe.analysis.effects.together import Replacement, costs
+from actpipe.analysis.effects.widened import widened
 from actpipe.analysis.splits import SCORE
 from actpipe.analysis.units.native import NativeUnits
 from actpipe.errors import Misuse
 from actpipe.harvest.config import HarvestConfig
+from actpipe.harvest.model import load_model
 from actpipe.harvest.recorded import recorded_model
 from actpipe.harvest.stage import harvest
 from actpipe.store import Store
@@ -434,8 +436,6 @@ def test_the_second_of_two_replacements_reads_what_the_first_left(run: Run) -> N
 
 
 def test_a_model_without_predictions_is_refused(saved_models: dict[str, Path], run: Run) -> None:
-    from actpipe.harvest.model import load_model
-
     bert = load_model(str(saved_models["bert"]), dtype="float32", device="cpu")
     with pytest.raises(Misuse, match="does not predict the next token"):
         Place.of(bert, run.store, EARLY, EARLY)
@@ -446,3 +446,16 @@ def test_settings_that_cannot_be_are_refused() -> None:
         EffectsConfig(per_unit=0)
     with pytest.raises(Misuse, match="16 cannot be drawn"):
         EffectsConfig(sequences=8)
+
+
+def test_a_model_is_widened_without_changing_its_weights(saved_models: dict[str, Path], run: Run) -> None:
+    half = load_model(str(saved_models["llama"]), dtype="bfloat16", device="cpu")
+    wide = widened(half)
+    tokens = torch.arange(8)[None]
+    assert wide.dtype == torch.float32
+    assert half.dtype == next(half.module.parameters()).dtype == torch.bfloat16
+    for name, weight in wide.module.state_dict().items():
+        assert torch.equal(weight, half.module.state_dict()[name].float())
+    close = (wide.logits(wide.inputs(tokens)) - half.logits(half.inputs(tokens)).float()).abs().max()
+    assert 0 < close < 0.05
+    assert widened(run.model) is run.model

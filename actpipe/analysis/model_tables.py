@@ -22,6 +22,7 @@ from .effects.measure import Effects, measure
 from .effects.schemas import SCHEMAS as EFFECTS
 from .effects.splices import Described, measure_splices
 from .effects.tasks import measure_tasks, tasks_of
+from .effects.widened import widened
 from .inputs import Member
 from .probing import PROBES, Labelled, labelled_factors, labelled_jsonl, labelled_reviews, probe
 from .score_tables import keyed, with_keys
@@ -54,6 +55,7 @@ def effects_tables(
     subjects: Sequence[Subject], model: LanguageModel, corpus: Corpus, config: AnalyzeConfig, progress: Progress
 ) -> Iterator[tuple[str, pa.Table] | str]:
     """Tables by name, and notes."""
+    model = widened(model)
     asked = EffectsConfig(units=config.effects or 1, seed=config.seed)
     tasks = tasks_of(model, corpus.store, asked)
     yield from tasks.notes
@@ -100,7 +102,7 @@ def splices_table(
         return EFFECTS[SPLICES].empty_table()
     described = {name: each for _, name, each in best.values()}
     asked = EffectsConfig(seed=config.seed)
-    return measure_splices(model, corpus, described, config=asked, progress=progress).tables[SPLICES]
+    return measure_splices(widened(model), corpus, described, config=asked, progress=progress).tables[SPLICES]
 
 
 def probes_table(

@@ -180,7 +180,7 @@ class _Measurement:
         if below:
             self.notes.append(
                 f"{below} of {len(kl)} units of {self.units.name} change predictions by less than {_SEEN} times what "
-                f"rounding does ({floor:.1e} nats). Harvest with --model-dtype float32 to see them."
+                f"rounding does ({floor:.1e} nats)."
             )
 
     def _lens(self, attribution: Attribution, text: Text, totals: dict[str, Floats]) -> Lens | None:
