@@ -11,7 +11,7 @@ from actpipe.files import write_bytes
 from .charts import specifications
 from .distributions import TRAINED, edges, occupied, shares
 from .naming import Names, name_members
-from .payload import SHARD_UNITS, Vocabulary, member_table, number, panel, write_script
+from .payload import SHARD_UNITS, UNIT_SCORES, Said, Vocabulary, member_table, number, panel, write_script
 from .shell import copy_assets, render
 from .tables import ReportTables, Row
 
@@ -25,6 +25,15 @@ MEMBER_NUMBERS = (
     *("width", "units", "l1", "k", "seed", "l0", "fvu", "dead", "delta_ce", "loss_recovered", "analysed_l0"),
     *("alive_units", "dead_units", "dense_units", "token_units"),
 )
+
+
+# Metric → what heads its column in the table of means.
+HEADLINE = {
+    "rules_f1_std": "Rules, F1",
+    "concept_f1_std": "Concept, F1",
+    "ms_c": "MonoSemanticity",
+    "ms_beyond_words": "beyond words",
+}
 
 
 def write_page(out: Path) -> Path:
@@ -50,16 +59,39 @@ def _write_member(tables: ReportTables, member: Row, folder: Path, vocabulary: V
     bins = {row["feature"]: row["bins"] for row in tables.of_member("histograms", name).to_pylist()}
     examples = _examples(tables, name)
     best = {feature: rows[0] for feature, rows in examples.items()}
-    table = member_table(units, best, vocabulary) | {"charts": _distributions(tables, name, units)}
+    said = _said(tables, name)
+    table = member_table(units, best, vocabulary, said) | {"charts": _distributions(tables, name, units)}
     write_script(folder / "table.js", f"{key}/table", table)
     for shard, start in enumerate(range(0, len(units), SHARD_UNITS)):
         content = {
             str(unit["feature"]): panel(
-                unit, bins.get(unit["feature"], []), examples.get(unit["feature"], []), vocabulary
+                unit, bins.get(unit["feature"], []), examples.get(unit["feature"], []), vocabulary, said
             )
             for unit in units[start : start + SHARD_UNITS]
         }
         write_script(folder / f"{shard}.js", f"{key}/{shard}", content)
+
+
+def _said(tables: ReportTables, member: str) -> Said:
+    """What the scores say of each unit, where they were computed."""
+    texts, concepts = {}, {}
+    if tables.has("explanations"):
+        for row in tables.of_member("explanations", member).to_pylist():
+            if row["source"] == "rules":
+                texts[row["feature"]] = row["text"]
+    if tables.has("concepts"):
+        for row in tables.of_member("concepts", member).to_pylist():
+            if row["rank"] == 0:
+                concepts[row["feature"]] = row["concept"]
+    return Said(texts, concepts, tables.unit_scores(member, tuple(UNIT_SCORES.values())))
+
+
+def _headline(tables: ReportTables) -> list[dict[str, Any]]:
+    """For each member and metric its mean, and how far above the hardest control; nothing where no score was asked."""
+    rows = {(row["member"], row["metric"]): row for row in tables.means(tuple(HEADLINE))}
+    present = [metric for metric in HEADLINE if any((m["member"], metric) in rows for m in tables.members)]
+    cells = [[rows.get((member["member"], metric)) for metric in present] for member in tables.members]
+    return [{"metrics": [HEADLINE[metric] for metric in present], "cells": cells}] if present else []
 
 
 def _examples(tables: ReportTables, member: str) -> dict[int, list[Row]]:
@@ -114,6 +146,7 @@ def _shell(tables: ReportTables, names: list[Names]) -> str:
         scripts=SCRIPTS,
         summary=tables.summary,
         members=members,
+        headline=_headline(tables),
         has_delta_ce=any(row["delta_ce"] is not None for row in members),
         has_loss_recovered=any(row["loss_recovered"] is not None for row in members),
     )

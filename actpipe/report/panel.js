@@ -19,6 +19,8 @@ function showPanel(node, dictionary, row, detail, handlers) {
   node.replaceChildren(
     heading(dictionary, row, handlers),
     make("p", { class: "verdict" }, ...verdict(dictionary, row, detail)),
+    row.says && make("p", { class: "verdict says" }, row.says, row.rules === null ? "" : ` F1 of these rules on held-out text: ${sayUnit(row.rules)}.`,
+      detail.concept && row.concept !== null ? ` Best concept: ${detail.concept}, F1 ${sayUnit(row.concept)}.` : ""),
     make("div", { class: "strips" }, ...STRIPS.map((strip) => scoreStrip(dictionary, row, ...strip))),
     make("p", { class: "how" }, make("span", { class: "key here" }), " this feature among all that fire ",
       make("span", { class: "key chance" }), " random directions, from their 10th to their 90th percentile"),

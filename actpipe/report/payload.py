@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .tables import Row
 
@@ -29,6 +29,10 @@ SCORES = {
     "specificity": "specificity",
     "r2": "token_r2",
 }
+
+
+# Metrics of scores.parquet that stand in the table, by their short names.
+UNIT_SCORES = {"rules": "rules_f1_std", "concept": "concept_f1_std", "ms": "ms_c"}
 
 
 def write_script(path: Path, key: str, value: Any) -> None:
@@ -73,9 +77,20 @@ class Vocabulary:
         return {"ids": known, "texts": [self._texts[token] for token in known]}
 
 
-def member_table(units: list[Row], best: dict[int, Row], vocabulary: Vocabulary) -> dict[str, Any]:
+class Said(NamedTuple):
+    """What scores say of the units of a member, by number."""
+
+    texts: dict[int, str]  # rules in words
+    concepts: dict[int, str]
+    scores: dict[str, dict[int, float]]
+
+
+def member_table(units: list[Row], best: dict[int, Row], vocabulary: Vocabulary, said: Said) -> dict[str, Any]:
     """Columns of the feature table; `best` is each feature's strongest context."""
     columns: dict[str, Any] = {short: numbers(unit[column] for unit in units) for short, column in SCORES.items()}
+    for short, metric in UNIT_SCORES.items():
+        columns[short] = numbers(said.scores[metric].get(unit["feature"]) for unit in units)
+    columns["says"] = [said.texts.get(unit["feature"]) for unit in units]
     columns["feature"] = [unit["feature"] for unit in units]
     columns["count"] = [unit["count"] for unit in units]
     columns["top"] = [vocabulary.use(unit["top_tokens"] or ())[:3] for unit in units]
@@ -92,7 +107,7 @@ def _snippet(example: Row | None, vocabulary: Vocabulary) -> list[Any] | None:
     return [vocabulary.use(tokens), example["peak"] - start]
 
 
-def panel(unit: Row, bins: Sequence[int], examples: list[Row], vocabulary: Vocabulary) -> dict[str, Any]:
+def panel(unit: Row, bins: Sequence[int], examples: list[Row], vocabulary: Vocabulary, said: Said) -> dict[str, Any]:
     """Everything the panel of one feature shows that the table does not hold."""
     return {
         "bins": list(bins),
@@ -102,6 +117,7 @@ def panel(unit: Row, bins: Sequence[int], examples: list[Row], vocabulary: Vocab
         "down": _logits(unit, "bottom", vocabulary),
         "neighbour": [unit["neighbour"], number(unit["neighbour_cosine"])],
         "moments": numbers(unit[f"{moment}_active"] for moment in ("std", "skew", "kurtosis")),
+        "concept": said.concepts.get(unit["feature"]),
         "raw_r2": number(unit["token_r2_raw"]),
         "examples": [_context(example, vocabulary) for example in examples],
     }

@@ -1,8 +1,8 @@
 // The table of features: columns, filter language, selection.
 "use strict";
 
-const SCORES = ["density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "feature", "count"];
-const CSV_SCORES = ["feature", "count", "density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2"];
+const SCORES = ["density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "rules", "concept", "ms", "feature", "count"];
+const CSV_SCORES = ["feature", "count", "density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "rules", "concept", "ms"];
 const TOP = ["top_token_1", "top_token_2", "top_token_3"];
 const COMPARE = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
 const TERM = /^(\w+)(<=|>=|<|>|=)(-?[\d.]+(?:e[+-]?\d+)?)(%?)$/i;
@@ -25,13 +25,13 @@ function parseQuery(text) {
 }
 
 function searchable(row) {
-  row.text ??= [...row.top.map(textOf), row.snippet ? row.snippet[0].map(textOf).join("") : ""].join("\n").toLowerCase();
+  row.text ??= [...row.top.map(textOf), row.snippet ? row.snippet[0].map(textOf).join("") : "", row.says ?? ""].join("\n").toLowerCase();
   return row.text;
 }
 
 /** Columns as loaded → one object a feature. */
 function rowsOf(columns) {
-  const names = [...SCORES, "top", "snippet"];
+  const names = [...SCORES, "top", "snippet", "says"];
   return columns.feature.map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
 }
 
@@ -82,6 +82,8 @@ function tableColumns(rows) {
     { title: "Strongest context", field: "snippet", formatter: snippet, minWidth: 176, widthGrow: 1, headerSort: false, responsive: 0, cssClass: "context" },
     score("Density", "density", density, 88, { responsive: 1 }),
     score("Token R²", "r2", unit, 96, { responsive: 1 }),
+    score("Rules", "rules", unit, 82, { responsive: 2, headerTooltip: "F1 of at most 16 rules on held-out text, at a prevalence of 1 %" }),
+    score("Concept", "concept", unit, 88, { responsive: 3, headerTooltip: "F1 of the best concept on held-out text, at a prevalence of 1 %" }),
     score("Entropy", "entropy", bits, 88, { responsive: 4, headerTooltip: "bits" }),
     score("Purity", "purity", unit, 82, { responsive: 3 }),
     score("Max", "max", plain, 78, { responsive: 3 }),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,29 @@ class ReportTables:
         path = _existing(self.folder, f"parquet/{table}.parquet")
         found = pq.read_table(path, columns=columns, filters=[("member", "=", member)])
         return _numbered(found, self._width(member)) if "sign" in found.column_names else found
+
+    def has(self, table: str) -> bool:
+        return (self.folder / "parquet" / f"{table}.parquet").is_file()
+
+    def means(self, metrics: Sequence[str]) -> list[Row]:
+        """Of these metrics, over all alive units of each member; none in a report from before they were computed."""
+        if not self.has("means"):
+            return []
+        wanted = [("level", "=", "member"), ("stratum", "=", "all"), ("weighting", "=", "units")]
+        path = _existing(self.folder, "parquet/means.parquet")
+        rows = pq.read_table(path, filters=[*wanted, ("metric", "in", list(metrics))]).to_pylist()
+        return [dict(row) for row in rows]
+
+    def unit_scores(self, member: str, metrics: Sequence[str]) -> dict[str, dict[int, float]]:
+        """{metric: {unit: value}} of the member's own units."""
+        found: dict[str, dict[int, float]] = {metric: {} for metric in metrics}
+        if not self.has("scores"):
+            return found
+        path = _existing(self.folder, "parquet/scores.parquet")
+        table = pq.read_table(path, filters=[("member", "=", member), ("metric", "in", list(metrics))])
+        for row in _numbered(table.filter(pc.is_null(table["control"])), self._width(member)).to_pylist():
+            found[row["metric"]][row["feature"]] = row["value"]
+        return found
 
     def chosen(self, names: tuple[str, ...]) -> list[Row]:
         """The members of these names, in the report's order; all when there are none."""
