@@ -104,6 +104,16 @@ def test_a_stratified_sample_says_what_the_whole_text_says() -> None:
         assert 0.8 < held <= 1.0, name
 
 
+def test_no_false_alarm_in_thirty_windows_is_no_proof_of_none() -> None:
+    """3 / 30 = 0.1 may be false: at one firing window in a hundred that is an F1 of 0.17."""
+    of = judged([1.0] * 10 + [0.0] * 30, [1] * 10 + [0] * 30, [1.0] * 40)
+    found = by_name(estimates.detection(of, seed=0))
+    assert (found["fpr"].value, found["fpr"].low, found["fpr"].high) == (0, 0, pytest.approx(0.1))
+    assert (found["f1_std"].value, found["f1_std"].high) == (1, 1)
+    assert found["f1_std"].low == pytest.approx(0.02 / (0.01 + 0.099 + 0.01))
+    assert found["balanced_accuracy"].low == pytest.approx(0.95)
+
+
 def test_forced_choices_have_wilsons_interval() -> None:
     found = estimates.share("accuracy", np.array([1.0, 1.0, 1.0, 0.0, np.nan]))
     low, high = agreement.wilson(0.75, 4)

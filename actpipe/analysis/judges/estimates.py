@@ -8,7 +8,7 @@ windows on which a neighbour fires. Intervals: 2.5 … 97.5 % of a bootstrap of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,23 @@ def detection(judged: Judged, *, seed: int, decides: bool = True) -> list[Measur
     }
     statistics: dict[str, Callable[[Floats], Floats]] = rates | ranks if decides else ranks
     counts = _resampled(kept.stratum, seed)
-    return [_measure(name, of, kept.weight, counts, lost) for name, of in statistics.items()]
+    found = [_measure(name, of, kept.weight, counts, lost) for name, of in statistics.items()]
+    return _bounded(found, int((~kept.fires).sum())) if decides else found
+
+
+def _bounded(found: list[Measure], silent: int) -> list[Measure]:
+    """No bootstrap of windows without a false alarm shows one, but the text may have some: FPR up to 3 / silent."""
+    value = {m.metric: m.value for m in found}
+    if value["fpr"] != 0 or not silent:
+        return found
+    worst = agreement.rule_of_three(silent)
+    lowest = {
+        "f1_std": agreement.standard_f1(value["tpr"], worst),
+        "f1_std_0.1%": agreement.standard_f1(value["tpr"], worst, 0.001),
+        "balanced_accuracy": (value["tpr"] + 1 - worst) / 2,
+    }
+    lowered = [replace(m, low=float(np.fmin(m.low, lowest[m.metric]))) if m.metric in lowest else m for m in found]
+    return [replace(m, high=float(np.fmax(m.high, worst))) if m.metric == "fpr" else m for m in lowered]
 
 
 def _rates(kept: Judged, said: Floats, weights: Floats) -> tuple[Floats, Floats]:
