@@ -290,6 +290,17 @@ def test_unrelated_units_are_at_the_null(store: Store) -> None:
     assert chance.mean() < 0.15
 
 
+def test_a_unit_that_does_not_vary_has_no_function(store: Store) -> None:
+    codes = planted(store, 5, 0.3)
+    codes[:, 2] = 3  # on every row the same
+    found = functional_match(sampled(store, codes), sampled(store, codes))
+    assert np.isnan(found.forward.correlation).tolist() == [False, False, True, False, False]
+    assert found.mcc == pytest.approx(1, abs=1e-4)
+    turned = found.turned()
+    assert turned.turned().codes[0] is found.codes[0]
+    assert turned.forward is found.backward
+
+
 def test_the_null_of_a_copy_is_that_of_strangers(store: Store, twins: Twins) -> None:
     """Moving the rows takes away all that two units share but how often and in what runs they fire."""
     one, other, _ = twins

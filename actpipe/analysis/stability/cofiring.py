@@ -53,8 +53,8 @@ def _blocks(fires: sp.csr_matrix, count: NDArray[np.float64], keep: int, fewest:
         # A unit that fires on every row has no correlation with anything.
         scale = np.sqrt(one * (n_rows - one) * two * (n_rows - two))
         phi = np.where(scale > 0, (n_rows * together - one * two) / np.where(scale > 0, scale, 1), 0.0)
-        order = np.lexsort((other, -phi, unit))
-        order = order[phi[order] > 0]
+        positive = np.flatnonzero(phi > 0)
+        order = positive[np.lexsort((other[positive], -phi[positive], unit[positive]))]
         rank = _ranks(unit[order])
         order, rank = order[rank < keep], rank[rank < keep]
         u, v, n, one, two = unit[order], other[order], together[order], one[order], two[order]

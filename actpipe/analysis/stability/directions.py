@@ -41,7 +41,8 @@ class Matched(NamedTuple):
     chance_backward: float
     mcc: float  # mean cosine of the best one-to-one pairs; NaN beyond ASSIGNED units
     mcc_chance: float
-    same_chance: float  # share of random directions with a cosine of SAME or more: an upper bound, reading apart
+    same_chance: float  # share that random directions in place of the second set would find: an upper bound, as reading
+    same_chance_backward: float  # is left out of account
 
 
 def matched(one: UnitSet, other: UnitSet) -> Matched:
@@ -55,6 +56,7 @@ def matched(one: UnitSet, other: UnitSet) -> Matched:
         mcc=match(a, b).mean if assigned else math.nan,
         mcc_chance=_mcc_chance(len(a), len(b), d) if assigned else math.nan,
         same_chance=share_by_chance(len(b), d, SAME),
+        same_chance_backward=share_by_chance(len(a), d, SAME),
     )
 
 

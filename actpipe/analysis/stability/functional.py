@@ -23,11 +23,25 @@ from .products import products
 
 WORK = 1 << 28  # additions of one product: 2 s of a core
 FEWEST = 20  # firings on the sampled rows; the correlation of a rarer unit with its best of thousands is chance
+_RESOLVED = 1e-3  # of the mean square: sums of 10⁵ float32 products are good to 1e-5 of it, so r is to 0.01
+_NOBODY = np.iinfo(np.int64).max
 ALIKE = 0.7  # correlation from which on two units do the same
 
 
+class Moments(NamedTuple):
+    """Over rows, [n]."""
+
+    mean: Floats
+    spread: Floats  # standard deviation; 0 leaves a unit out
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        return self.spread > 0
+
+
 class BestFunction(NamedTuple):
-    """For each unit [n] the unit of another set with the largest correlation; NaN where the unit fires too rarely."""
+    """For each unit [n] the unit of another set with the largest correlation; NaN where it fires too rarely or does not
+    vary."""
 
     other: NDArray[np.int64]  # −1 where it fires with none
     correlation: Floats
@@ -42,11 +56,24 @@ class Functional(NamedTuple):
     mcc: float  # mean correlation of the best one-to-one pairs; NaN beyond ASSIGNED units
     mcc_chance: float
     codes: tuple[sp.csc_matrix, sp.csc_matrix]  # what it is computed from
+    moments: tuple[Moments, Moments]
+
+    def turned(self) -> Functional:
+        """As the second set sees it."""
+        return self._replace(
+            forward=self.backward,
+            backward=self.forward,
+            chance_forward=self.chance_backward,
+            chance_backward=self.chance_forward,
+            codes=self.codes[::-1],
+            moments=self.moments[::-1],
+        )
 
 
 def functional_match(first: CodeSample, second: CodeSample, *, work: int = WORK) -> Functional:
     (row, a), (_, b) = in_common(first, second, work=work)
-    found, chance = _Correlated(a, b), _Correlated(a, _moved(b))
+    moments = _moments(a), _moments(b)
+    found, chance = _Correlated(a, b, *moments), _Correlated(a, _moved(b), *moments)
     return Functional(
         rows=len(row),
         forward=found.forward,
@@ -56,24 +83,24 @@ def functional_match(first: CodeSample, second: CodeSample, *, work: int = WORK)
         mcc=found.mcc,
         mcc_chance=chance.mcc,
         codes=(a.tocsc(), b.tocsc()),
+        moments=moments,
     )
 
 
 class _Correlated:
-    def __init__(self, a: sp.csr_matrix, b: sp.csr_matrix) -> None:
-        often = tuple(_often(each) for each in (a, b))
+    def __init__(self, a: sp.csr_matrix, b: sp.csr_matrix, of_a: Moments, of_b: Moments) -> None:
         n, m = a.shape[1], b.shape[1]
-        best, other = np.full(n, -np.inf), np.full(n, -1)
-        back, back_other = np.full(m, -np.inf), np.full(m, -1)
+        best, other = np.full(n, -np.inf), np.full(n, _NOBODY)
+        back, back_other = np.full(m, -np.inf), np.full(m, _NOBODY)
         dense = np.zeros((n, m), np.float32) if max(n, m) <= ASSIGNED else None
-        for unit, column, r in _correlations(a, b):
+        for unit, column, r in _correlations(a, b, of_a, of_b):
             if dense is not None:
                 dense[unit, column] = r
             _raise(best, other, unit, column, r)
             _raise(back, back_other, column, unit, r)
-        self.forward = BestFunction(other, _defined(best, often[0]))
-        self.backward = BestFunction(back_other, _defined(back, often[1]))
-        self.mcc = math.nan if dense is None else _mcc(dense[np.ix_(*often)])
+        self.forward = _best(other, best, of_a.asked)
+        self.backward = _best(back_other, back, of_b.asked)
+        self.mcc = math.nan if dense is None else _mcc(dense[np.ix_(of_a.asked, of_b.asked)])
 
 
 def _mcc(found: NDArray[np.float32]) -> float:
@@ -88,10 +115,9 @@ def _mcc(found: NDArray[np.float32]) -> float:
 Triplets = tuple[NDArray[np.int64], NDArray[np.int64], Floats]
 
 
-def _correlations(a: sp.csr_matrix, b: sp.csr_matrix) -> Iterator[Triplets]:
+def _correlations(a: sp.csr_matrix, b: sp.csr_matrix, of_a: Moments, of_b: Moments) -> Iterator[Triplets]:
     """Unit, other unit, r: of pairs that fire together, both often enough."""
-    n_rows = a.shape[0]
-    (mean_a, spread_a), (mean_b, spread_b) = (_moments(each) for each in (a, b))
+    n_rows, (mean_a, spread_a), (mean_b, spread_b) = a.shape[0], of_a, of_b
     for first, sums in products(a, b):
         unit = np.repeat(np.arange(sums.shape[0]) + first, np.diff(sums.indptr))
         column = sums.indices.astype(np.int64)
@@ -101,36 +127,32 @@ def _correlations(a: sp.csr_matrix, b: sp.csr_matrix) -> Iterator[Triplets]:
         yield unit, column, r
 
 
-def _often(codes: sp.csr_matrix) -> NDArray[np.bool_]:
-    often: NDArray[np.bool_] = np.bincount(codes.indices, minlength=codes.shape[1]) >= FEWEST
-    return often
-
-
-def _moments(codes: sp.csr_matrix) -> tuple[Floats, Floats]:
-    """Mean and standard deviation over rows [n]; 0 for a unit that fires too rarely, which leaves it out."""
+def _moments(codes: sp.csr_matrix) -> Moments:
+    """Spread 0 for a unit that fires too rarely, or varies so little that float32 products cannot tell."""
     n_rows, n = max(codes.shape[0], 1), codes.shape[1]
     value = codes.data.astype(np.float64)
     mean = np.bincount(codes.indices, weights=value, minlength=n) / n_rows
     square = np.bincount(codes.indices, weights=value**2, minlength=n) / n_rows
-    return mean, np.where(_often(codes), np.sqrt(np.maximum(square - mean**2, 0)), 0.0)
+    variance = square - mean**2
+    asked = (np.bincount(codes.indices, minlength=n) >= FEWEST) & (variance > _RESOLVED * square)
+    return Moments(mean, np.sqrt(np.where(asked, variance, 0.0)))
 
 
 def _raise(
     best: Floats, other: NDArray[np.int64], unit: NDArray[np.int64], with_: NDArray[np.int64], r: Floats
 ) -> None:
     """Where `r` is larger than what a unit has; of equal ones the lowest number, in whatever blocks they come."""
-    if not len(unit):
-        return
-    order = np.lexsort((with_, -r, unit))
-    first = order[np.concatenate([[True], np.diff(unit[order]) > 0])]
-    u, v, value = unit[first], with_[first], r[first]
-    better = (value > best[u]) | ((value == best[u]) & (v < other[u]))
-    best[u[better]], other[u[better]] = value[better], v[better]
+    before = best.copy()
+    np.maximum.at(best, unit, r)
+    other[best > before] = _NOBODY
+    largest = r == best[unit]
+    np.minimum.at(other, unit[largest], with_[largest])
 
 
-def _defined(best: Floats, often: NDArray[np.bool_]) -> Floats:
+def _best(other: NDArray[np.int64], best: Floats, often: NDArray[np.bool_]) -> BestFunction:
     """A unit that fires often and never with another has no positive correlation: 0 stands for it."""
-    return np.where(often, np.where(np.isfinite(best), best, 0.0), np.nan)
+    met = other < _NOBODY
+    return BestFunction(np.where(met, other, -1), np.where(often, np.where(met, best, 0.0), np.nan))
 
 
 def _moved(codes: sp.csr_matrix) -> sp.csr_matrix:
@@ -145,7 +167,7 @@ class OfPairs(NamedTuple):
 def of_pairs(found: Functional, unit: NDArray[np.int64], other: NDArray[np.int64], *, at_once: int = 256) -> OfPairs:
     """Correlation and Jaccard index of firing of given pairs [p]; NaN where one of the two fires too rarely."""
     a, b = found.codes
-    (mean_a, spread_a), (mean_b, spread_b) = (_moments(each.tocsr()) for each in (a, b))
+    (mean_a, spread_a), (mean_b, spread_b) = found.moments
     products_, together = np.zeros((2, len(unit)))
     for start in range(0, len(unit), at_once):
         here = slice(start, start + at_once)

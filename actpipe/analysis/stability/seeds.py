@@ -19,7 +19,7 @@ from actpipe.analysis.units import UnitSet
 
 from .code_sample import CodeSample
 from .directions import Best, Floats, Matched, cosines, matched
-from .functional import ALIKE, BestFunction, Functional, functional_match, of_pairs
+from .functional import ALIKE, Functional, functional_match, of_pairs
 from .tables import FOUND, MATCHES, PAIRS, table
 
 
@@ -77,20 +77,14 @@ class _Way(NamedTuple):
     other: Side
     best: Best
     same_chance: float
-    function: BestFunction | None
-    function_chance: Floats | None
-    functional: Functional | None  # turned so that the first of its codes are those of `one`
+    functional: Functional | None  # turned so that `one` is its first
 
 
 def _ways(pair: Pair) -> Iterator[_Way]:
     directions, functional = pair.directions, pair.functional
-    forward = backward = None
-    if functional is not None:
-        forward = functional.forward, functional.chance_forward, functional
-        turned = functional._replace(codes=functional.codes[::-1])
-        backward = functional.backward, functional.chance_backward, turned
-    yield _Way(pair.one, pair.other, directions.forward, directions.same_chance, *(forward or (None,) * 3))
-    yield _Way(pair.other, pair.one, directions.backward, directions.same_chance, *(backward or (None,) * 3))
+    turned = functional.turned() if functional is not None else None
+    yield _Way(pair.one, pair.other, directions.forward, directions.same_chance, functional)
+    yield _Way(pair.other, pair.one, directions.backward, directions.same_chance_backward, turned)
 
 
 class _Tally:
@@ -105,11 +99,11 @@ class _Tally:
         self.seeds += 1
         self.directions += way.best.same
         self.direction_chance += way.same_chance
-        if way.function is not None and way.function_chance is not None:
-            defined = np.isfinite(way.function.correlation)
-            self.asked += defined
-            self.functions += defined & (way.function.correlation >= ALIKE)
-            self.function_chance += share(way.function_chance)
+        if way.functional is not None:
+            found = way.functional.forward.correlation
+            self.asked += np.isfinite(found)
+            self.functions += np.nan_to_num(found) >= ALIKE
+            self.function_chance += np.nan_to_num(share(way.functional.chance_forward))
 
     def columns(self) -> dict[str, Any]:
         n, asked = self.side.units.n, self.asked
@@ -159,9 +153,10 @@ def _summary(pair: Pair) -> dict[str, Any]:
 def _matches(way: _Way) -> Iterator[dict[str, Any]]:
     everyone = np.arange(way.one.units.n)
     yield _match_columns(way, "direction", everyone, way.best.other)
-    if way.function is not None:
-        with_one = np.flatnonzero((way.function.other >= 0) & np.isfinite(way.function.correlation))
-        yield _match_columns(way, "function", with_one, way.function.other[with_one])
+    if way.functional is not None:
+        function = way.functional.forward
+        with_one = np.flatnonzero((function.other >= 0) & np.isfinite(function.correlation))
+        yield _match_columns(way, "function", with_one, function.other[with_one])
 
 
 def _match_columns(way: _Way, by: str, unit: NDArray[np.int64], other: NDArray[np.int64]) -> dict[str, Any]:
