@@ -51,8 +51,10 @@ def plain(value: float, n: int) -> Estimate:
 
 
 def resampled(value: float, drawn: Floats, n: int) -> Estimate:
-    """A number and what came out of draws [draws] of whatever it was made of; no interval without a number."""
-    low, high = _interval(drawn) if np.isfinite(value) else (np.array(np.nan), np.array(np.nan))
+    """A number and what came out of draws [draws] of whatever it was made of; no interval of one thing,
+    or without a number."""
+    nothing = np.array(np.nan)
+    low, high = _interval(drawn) if np.isfinite(value) and n > 1 else (nothing, nothing)
     return Estimate(np.array(value), low, high, np.array(n))
 
 
