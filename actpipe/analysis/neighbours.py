@@ -31,7 +31,7 @@ def nearest_directions(directions: Tensor, *, keep: int = KEEP) -> Nearest:
     n = len(lengths_one)
     keep = max(0, min(keep, n - 1))
     units, cosines = [], []
-    for chunk in torch.arange(n).split(max(1, _ENTRIES // max(n, 1))):
+    for chunk in torch.split(torch.arange(n), max(1, _ENTRIES // max(n, 1))):
         block = lengths_one[chunk] @ lengths_one.T
         block[torch.arange(len(chunk)), chunk] = -2  # not its own neighbour
         best = block.topk(keep, dim=1)
