@@ -215,6 +215,19 @@ def test_all_40_planted_concepts_are_recovered(planted: tuple[Subject, np.ndarra
     assert np.median(found.columns["concept_selectivity"]) > 0.5
 
 
+def test_concepts_that_the_text_does_not_tell_apart_do_not_compete(
+    planted: tuple[Subject, np.ndarray, np.ndarray],
+) -> None:
+    """In this text every blank token is a newline."""
+    subject, labels, _ = planted
+    codes = plant(labels, labels_for(subject).bank.names, ("space/newline",))
+    found = scored(Concepts(), replace(subject, n=1), codes)
+    first, second = found.tables["concepts"].to_pylist()[:2]
+    assert {first["concept"], second["concept"]} == {"space/blank", "space/newline"}
+    assert first["f1_std"] == second["f1_std"]
+    assert found.columns["concept_selectivity"][0] > 0.1
+
+
 def test_shuffled_units_sit_at_the_null(planted: tuple[Subject, np.ndarray, np.ndarray]) -> None:
     subject, _, codes = planted
     random = np.random.default_rng(2)

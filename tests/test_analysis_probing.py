@@ -81,6 +81,7 @@ def test_the_unit_of_the_label_is_found_and_shuffled_labels_are_at_chance(
     table = probe(model, HOOK, [units, neurons], labelled, k=(1, 2, 16), context=CONTEXT)
     rows = {(row["probe"], row["member"], row["k"]): row for row in table.to_pylist()}
     members = {member for _, member, _ in rows}
+    assert set(table["hook"].to_pylist()) == {HOOK}
     assert members == {"words", "rows", "basis", "pca", "random", "dense"}
     assert {k for _, member, k in rows if member == "basis"} == {1, 2, 16}
     assert {k for _, member, k in rows if member == "words"} == {1, 2}  # of six units there are no sixteen

@@ -34,7 +34,7 @@ class Fits:
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     best: Fits  # [n, RANKS], best in CHOICE first
-    second: Fits  # [n], the best one in CHOICE that neither contains the first nor lies in it
+    second: Fits  # [n], the best one in CHOICE that neither contains the first nor lies in it, nor is its twin
     families: Floats  # [n], families with a concept of lift > 2 beyond chance, in both sets
     covered: int  # concepts of which some unit has a standard F1 of half or more, the unit chosen in CHOICE
     possible: int  # concepts that occur in both sets
@@ -53,7 +53,7 @@ def choose(counts: ConceptCounts) -> Choice:
         fit = np.nan_to_num(np.where(occurs & (there.tp > 0), _fit(there), -1.0), nan=-1.0)
         ranked = np.argsort(-fit, axis=1, kind="stable")[:, :RANKS]
         ranked = np.where(np.take_along_axis(fit, ranked, 1) >= 0, ranked, -1)
-        unrelated = np.where(related[ranked[:, 0]], -1.0, fit)
+        unrelated = np.where(related[ranked[:, 0]] | _twins(counts, there, ranked[:, :1]), -1.0, fit)
         runner = np.where(unrelated.max(axis=1, initial=-1) >= 0, unrelated.argmax(axis=1), -1)
         best.append(_fits(here, ranked))
         second.append(_fits(here, np.where(ranked[:, :1] >= 0, runner[:, None], -1)))
@@ -77,6 +77,13 @@ def _fit(of: Confusion) -> Floats:
     fires = of.tp + of.fn
     density = fires / (fires + of.fp + of.tn)
     return agreement.standard_f1(agreement.tpr(of), agreement.fpr(of), np.minimum(density, agreement.PREVALENCE))
+
+
+def _twins(counts: ConceptCounts, there: Confusion, best: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[units, concepts] that this text does not tell from the best one: true as often, in both sets and of the unit."""
+    as_often = (counts.true[:, None] == counts.true[:, best]).all(axis=0)
+    found: NDArray[np.bool_] = as_often & (there.tp == np.take_along_axis(there.tp, best, 1))
+    return found
 
 
 def _standard(of: Confusion) -> Floats:

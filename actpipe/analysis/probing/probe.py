@@ -31,6 +31,7 @@ _PENALTIES = (0.001, 0.01, 0.1, 1.0)  # C of the dense probe, chosen on a fifth 
 PROBES = pa.schema(
     [
         ("probe", pa.string()),
+        ("hook", pa.string()),
         ("member", pa.string()),
         ("k", pa.int32()),  # null: all
         *((name, pa.float64()) for name in ("auc", "auc_low", "auc_high", "accuracy")),
@@ -75,7 +76,7 @@ def probe(
                 rows += _few(task, member, features, k)
             rows.append(_dense(task, found.raw, seed))
             bar.advance(1)
-    return pa.Table.from_pylist(rows, schema=PROBES)
+    return pa.Table.from_pylist([row | {"hook": hook} for row in rows], schema=PROBES)
 
 
 def _task(name: str, truth: Bools, read: Bools, test_share: float, seed: int) -> _Task:
