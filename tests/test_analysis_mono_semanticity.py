@@ -148,3 +148,21 @@ def test_without_a_model_only_words_are_compared_and_a_note_says_why(tmp_path: P
     assert found.columns["ms_lexical"][0] > 0
     (note,) = found.notes
     assert "does not say which model" in note
+
+
+def test_topics_of_factorlang_are_alike_by_the_models_own_embeddings(tmp_path: Path) -> None:
+    """True factors as units: what a text is about is above chance, where a word stands in it is not."""
+    from actpipe.factorlang import FACTORS, documents, labels, word_tokenizer
+
+    said, tokenizer = list(documents(0, 100_000, 100_150)), word_tokenizer()
+    tokens = np.stack([tokenizer(one.text).input_ids[:255] for one in said])
+    truth = np.stack([labels(one)[:255] for one in said]).reshape(tokens.size, -1)
+    store = text_store(tmp_path / "store", tokens, np.arange(len(said)).repeat(255).reshape(-1, 255))
+    store.config["model"] = {"name": "actpipe:factor-gpt-0"}
+    found = scored(MonoSemanticity(), subject_of(store, truth.shape[1]), truth, sequences=50).columns
+    families = np.array([factor.name.split("/")[0] for factor in FACTORS])
+    topic, place = (np.flatnonzero(families == name) for name in ("topic", "quarter"))
+    assert np.nanmedian(found["ms_c"][topic]) > 0.03
+    assert np.nanmedian(found["ms_z"][topic]) > 10
+    assert np.nanmedian(found["ms_beyond_words"][topic]) > 0.01
+    assert (np.abs(found["ms_c"][place]) < 0.01).all()
