@@ -12,7 +12,7 @@ x_{t−1}). Collisions only lower the second; V counts buckets. Then
     token_share + bigram_gain + context_share = 1
 
 A unit of common bigrams has a large gain; what is left to the context is what no pair of tokens decides. Units are
-looked at on all splits: nothing is fitted. One that fires more than 2,048 times is looked at on a random part of the
+looked at on all splits: nothing is fitted. One that fires more than 4,096 times is looked at on a random part of the
 sequences (thinned_firings), which makes its values noisier but not larger.
 """
 
@@ -35,7 +35,7 @@ from .thinned_firings import Kept, ThinnedFirings
 
 BUCKETS = 1 << 20
 _SALT = 0x62696772  # "bigr"
-_AT_MOST = 2048  # firings of a unit: 35 kB
+_AT_MOST = 4096  # firings of a unit: 70 kB
 _VARIES = 1e-9  # of Σa²: below, float64 sums cannot tell variance from rounding
 
 
