@@ -216,13 +216,14 @@ def test_neighbours_are_near_in_direction_or_fire_together() -> None:
     fires[:, 3] = fires[:, 2]
     directions = torch.eye(12)
     directions[1] = directions[0]
-    found = neighbours(directions, csr_matrix(fires.astype(np.float32)))
+    found = neighbours(np.arange(12), directions, csr_matrix(fires.astype(np.float32)))
     pairs = set(zip(found.unit.tolist(), found.other.tolist(), strict=True))
     assert {(0, 1), (1, 0), (2, 3), (3, 2)} <= pairs
     assert all(a != b for a, b in pairs)
     assert np.bincount(found.unit).max() <= 10
-    only_together = neighbours(None, csr_matrix(fires.astype(np.float32)))
+    only_together = neighbours(np.array([2, 5]), None, csr_matrix(fires.astype(np.float32)))
     assert (2, 3) in set(zip(only_together.unit.tolist(), only_together.other.tolist(), strict=True))
+    assert set(only_together.unit) <= {2, 5}
 
 
 def test_weights_of_near_misses_estimate_how_many_windows_there_are() -> None:

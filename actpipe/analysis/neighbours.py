@@ -21,17 +21,18 @@ class Nearest(NamedTuple):
     cosine: NDArray[np.float32]  # [n, k]
 
 
-def nearest_directions(directions: Tensor, *, keep: int = KEEP) -> Nearest:
+def nearest_directions(directions: Tensor, *, keep: int = KEEP, of: NDArray[np.int64] | None = None) -> Nearest:
     """For each row of `directions` [n, d] the others with the largest cosines, in blocks: n² d multiplications.
 
     A direction of length zero has cosine 0 with everything. The two halves of a signed source are opposite, and so
-    never near.
+    never near. `of`: numbers of the units asked for, in place of all.
     """
     lengths_one = normalize(directions.float(), dim=1)
     n = len(lengths_one)
     keep = max(0, min(keep, n - 1))
     units, cosines = [], []
-    for chunk in torch.split(torch.arange(n), max(1, _ENTRIES // max(n, 1))):
+    rows = torch.arange(n) if of is None else torch.from_numpy(of)
+    for chunk in torch.split(rows, max(1, _ENTRIES // max(n, 1))):
         block = lengths_one[chunk] @ lengths_one.T
         block[torch.arange(len(chunk)), chunk] = -2  # not its own neighbour
         best = block.topk(keep, dim=1)

@@ -37,9 +37,6 @@ class Pairs(NamedTuple):
     unit: Ints
     other: Ints
 
-    def of(self, units: NDArray[np.bool_]) -> Pairs:
-        return Pairs(self.unit[units[self.unit]], self.other[units[self.unit]])
-
 
 class Candidates(NamedTuple):
     unit: Ints
@@ -57,14 +54,15 @@ class NearMisses(NamedTuple):
     sample: Ints
 
 
-def neighbours(directions: Tensor | None, codes: csr_matrix) -> Pairs:
-    """Of all units; `directions` [n, d] where they are known, `codes` [rows, n] a sample."""
+def neighbours(units: Ints, directions: Tensor | None, codes: csr_matrix) -> Pairs:
+    """Of `units`; `directions` [n, d] of all where they are known, `codes` [rows, n] a sample."""
     n = codes.shape[1]
     together = cofiring(codes, keep=NEIGHBOURS)
-    keys = [together.unit.astype(np.int64) * n + together.other]
-    if directions is not None:
-        near = nearest_directions(directions, keep=NEIGHBOURS).unit.astype(np.int64)
-        keys.append((np.arange(n)[:, None] * n + near).reshape(-1))
+    mine = np.isin(together.unit, units)
+    keys = [together.unit[mine].astype(np.int64) * n + together.other[mine]]
+    if directions is not None and len(units):
+        near = nearest_directions(directions, keep=NEIGHBOURS, of=units).unit.astype(np.int64)
+        keys.append((units[:, None] * n + near).reshape(-1))
     return Pairs(*np.divmod(np.unique(np.concatenate(keys)), max(n, 1)))
 
 

@@ -72,7 +72,7 @@ class Samples(Score):
         number = np.arange(subject.n)
         listed = np.zeros(subject.n, dtype=bool)
         listed[np.argsort(drawn_by(number, number, salt(_LISTED, subject.seed)))[: self.units]] = True
-        near = neighbours(directions, sampling.together.sample().codes)
+        near = neighbours(np.flatnonzero(listed & (sampling.windows > 0)), directions, sampling.together.sample().codes)
         return Looking(
             Question(
                 context=subject.corpus.store.context,
@@ -80,7 +80,7 @@ class Samples(Score):
                 listed=listed,
                 drawn=drawn,
                 top=sampling.top.peaks(),
-                suspects=candidates(near.of(listed), drawn, subject.n, salt(_NEAR, subject.seed)),
+                suspects=candidates(near, drawn, subject.n, salt(_NEAR, subject.seed)),
                 shared=uniform(subject.corpus, self.shared, self.skip_first),
             )
         )
