@@ -174,11 +174,12 @@ def judge_server(**how: Any) -> Iterator[JudgeServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with server.counted():
-                self._send(server.answer(self.path, body, dict(self.headers)))
+            with server.counted():  # not while it is sent: whoever has read the last byte may ask again
+                response = server.answer(self.path, body, dict(self.headers))
+                server.closing.wait(response.stall_s)
+            self._send(response)
 
         def _send(self, response: Response) -> None:
-            server.closing.wait(response.stall_s)
             try:
                 self.send_response(response.status)
                 for name, value in response.headers.items():

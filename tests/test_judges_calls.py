@@ -316,7 +316,7 @@ def test_one_text_that_the_endpoint_turns_down_does_not_end_the_run(
     server: JudgeServer, calls_of: Callable[..., Calls]
 ) -> None:
     server.trouble = lambda n, body: Response(400, b"too long") if n == 3 else None
-    answer = LanguageJudge(calls_of(), BY_LOGPROBS).answer(QUESTION)
+    answer = LanguageJudge(calls_of(threads=1), BY_LOGPROBS).answer(QUESTION)
     assert answer.failed == 1
     assert answer.values[3] != answer.values[3]
     assert len(server.requests) == 10
