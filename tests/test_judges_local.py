@@ -176,15 +176,3 @@ def test_an_encoder_judges_a_report(saved_models: dict[str, Path], tmp_path: Pat
     assert not any(math.isnan(m.mean) for m in result.means if m.metric == "auroc")
     with pytest.raises(Missing):
         judge(replace(config, model=str(tmp_path / "nothing")))
-
-
-@pytest.mark.slow
-def test_the_embedded_model_fails_the_exam_and_says_so(embedded_folder: Path, tmp_path: Path) -> None:
-    """135 M parameters do not do what they are told: uncertified."""
-    local = LocalModel(load_model("smollm2", device="cpu"))
-    cache = CallCache(tmp_path / "c.sqlite")
-    told = LanguageJudge(Calls(local, cache, Ledger(Budget())), Capabilities(choose=True, schema=True))
-    grade = take_exam(told, units=4)
-    cache.close()
-    assert 0.3 < grade.exact < 0.9
-    assert not grade.certified
