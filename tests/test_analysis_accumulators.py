@@ -197,6 +197,17 @@ def test_a_pass_that_was_saved_goes_on_as_if_it_had_not(found: MemberPass, corpu
     assert_same(taken_up, found)
 
 
+def test_token_sums_that_could_not_fit_are_sketched(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    from actpipe.analysis import member_pass as module
+
+    exact = consume(corpus, list(corpus.blocks(CONTEXT))).token_sums.pairs()
+    monkeypatch.setattr(module, "_PAIRS", 1)
+    sketched = consume(corpus, list(corpus.blocks(CONTEXT)))
+    assert type(sketched.token_sums).__name__ == "TokenSketch"
+    for one, other in zip(exact, sketched.token_sums.pairs(), strict=True):
+        np.testing.assert_array_equal(one, other)  # of at most 128 tokens it is exact
+
+
 def test_a_document_in_two_parts_shows_its_stronger_peak_once(corpus: Corpus, codes: np.ndarray) -> None:
     blocks = list(corpus.blocks(CONTEXT))
     parts = [consume(corpus, [block]).top_windows for block in blocks]

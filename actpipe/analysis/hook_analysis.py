@@ -34,6 +34,7 @@ from .splits import PROFILE
 from .stability import Side
 from .stability.code_sample import CodeSample
 from .tables import controls_table, examples_table, histograms_table, units_table
+from .token_sketch import TokenSketch
 from .units import UnitSet
 from .units.baselines import fit_baseline
 from .units.chosen import ChosenUnits
@@ -73,6 +74,7 @@ class Analysed:
     found: Found
     controls: dict[str, Found]  # by the name of the control
     not_finite: int
+    tokens_sketched: bool  # token scores know the heaviest tokens of each unit alone
     logits_missing: str | None  # why there are none
 
 
@@ -266,6 +268,7 @@ class HookAnalysis:
                 "random_directions": Found.of(random.units, drawn_at_random, random.activity),
             },
             not_finite=found.not_finite,
+            tokens_sketched=isinstance(found.token_sums, TokenSketch),
             logits_missing=missing,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ from .histogram import Histogram
 from .rows import Rows
 from .scores import Score, State, Subject
 from .shuffling import shuffled
+from .token_sketch import TokenSketch
 from .token_sums import TokenSums
 from .top_windows import TopWindows
 from .units import UnitSet
 from .units.chosen import ChosenUnits
 
 CONTROL_UNITS = 256  # a member and control; medians of 256 are steady, and they cost a fraction of the whole
+_PAIRS = 1 << 27  # (unit, token) pairs of 16 bytes: 2 GiB
+_FIRINGS_A_TOKEN = 64  # of a dictionary that is not sparser than most
 SHUFFLED, RANDOM = "shuffled", "random_directions"  # controls that every score meets
 
 
@@ -35,7 +38,7 @@ class MemberPass:
         self.units, self.corpus, self.seed = units, corpus, seed
         self.activity = Activity(units.n)
         self.histogram = Histogram(units.n, edges)
-        self.token_sums = TokenSums(corpus.vocabulary)
+        self.token_sums: Any = token_sums(units.n, corpus)
         self.top_windows = TopWindows(units.n)
         # Control shuffled_tokens: indices of units, and their sums over tokens drawn at random.
         self.shuffled_units = drawn(units.n, CONTROL_UNITS, seed)
@@ -93,6 +96,12 @@ class MemberPass:
         chosen = self._is_shuffled[batch.unit]
         tokens = self.corpus.random_tokens(batch.rows)
         self.shuffled_sums.update(batch.unit[chosen], tokens[batch.row[chosen]], batch.value[chosen])
+
+
+def token_sums(n_units: int, corpus: Corpus) -> TokenSums | TokenSketch:
+    """Exact sums where they surely fit; else the sketch, which knows the heaviest 128 tokens of a unit."""
+    pairs = min(n_units * corpus.distinct_tokens, _FIRINGS_A_TOKEN * corpus.tokens)
+    return TokenSums(corpus.vocabulary) if pairs <= _PAIRS else TokenSketch(n_units, corpus.vocabulary)
 
 
 class RandomPass:

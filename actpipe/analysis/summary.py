@@ -45,6 +45,13 @@ class Tally:
         for table, counter in self.undefined.items():
             counter.update({score: analysed.tables[table][score].null_count for score in SCORES})
         self.controls[name] = {kind: _quantiles(control_rows(analysed, kind)) for kind in CONTROLS.values()}
+        for note in (note for scored in analysed.found.scored.values() for note in scored.notes):
+            self.notes[f"{name}: {note}"] = None
+        if analysed.tokens_sketched:
+            self.notes[
+                f"{name} has so many pairs of feature and token that its token scores rest on the heaviest 128 tokens "
+                "of each feature; up to 1/129 of a feature's activation is not attributed."
+            ] = None
         if analysed.not_finite:
             self.notes[f"{name} gave {analysed.not_finite} activations that are not finite; they count as zero."] = None
         if analysed.logits_missing:

@@ -90,7 +90,7 @@ class Vendi(Score):
         Metric("vendi", "number of texts without anything in common that are as diverse as those the unit fires on"),
         Metric("vendi_ratio", "the same over that of as many texts at random", unit="share", better="lower"),
         Metric("ms_across", "ms_c of texts from different documents, from a sample", better="higher"),
-        Metric("vendi_texts", "documents among the sampled texts, as many as of equal weight: the most that vendi can be"),
+        Metric("vendi_texts", "documents among the sampled texts, in equal weights: the most vendi can be"),
     )
     embedding: Embedding = field(default_factory=TokenEmbeddings)
 
