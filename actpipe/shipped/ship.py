@@ -96,7 +96,10 @@ def _text(settled: dict[str, Any]) -> str:
 def _about(architecture: dict[str, Any]) -> str:
     """The fields in which the entries of a matched set differ, beside the name."""
     telling = ("activation", "scope", "attention", "mlp", "k", "k_neurons")
-    fields = [f"{name} {architecture['fields'][name]}" for name in telling if architecture["fields"].get(name)]
+    has = {**architecture["fields"]}
+    if has.get("mlp") == "dense":  # a T5 without k
+        del has["k"]
+    fields = [f"{name} {has[name]}" for name in telling if has.get(name)]
     return f"{architecture['name']} ({', '.join(fields)})" if fields else str(architecture["name"])
 
 
