@@ -18,7 +18,7 @@ from actpipe.analysis.units.baselines import fit_baseline
 from actpipe.analysis.units.chosen import ChosenUnits
 from actpipe.analysis.units.dictionary import DictionaryUnits
 from actpipe.analysis.units.native import NativeUnits
-from actpipe.errors import Misuse
+from actpipe.errors import Missing, Misuse
 from actpipe.store import Store
 from sae.baselines import PCA
 
@@ -116,3 +116,10 @@ def test_baselines_are_as_sparse_as_the_dictionaries(store: Store, tmp_path: Pat
         AnalyzeConfig(run=run, out=tmp_path / "report", baselines="pcb")
     with pytest.raises(Misuse, match="a store already"):
         analyze(AnalyzeConfig(run=tmp_path / "store.zarr", out=tmp_path / "again", store=tmp_path / "store.zarr"))
+
+
+def test_an_encoder_that_is_not_there_is_named_before_anything_is_read(store: Store, tmp_path: Path) -> None:
+    config = AnalyzeConfig(run=tmp_path / "store.zarr", out=tmp_path / "report", encoder=str(tmp_path / "nothing"))
+    with pytest.raises(Missing, match="nothing"):
+        analyze(config)
+    assert not config.out.exists()

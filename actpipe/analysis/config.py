@@ -18,6 +18,9 @@ class AnalyzeConfig:
     out: Annotated[Path, "Folder of the report."]
     store: Annotated[Place | None, "Store to analyse on; the one the run was trained on when not given."] = None
     scores: Annotated[str, "Scores beyond those of tokens: all, none, or a list such as rules,concepts."] = "all"
+    encoder: Annotated[str | None, "Sentence encoder for meaning: minilm, or a folder. Default: token embeddings."] = (
+        None
+    )
     baselines: Annotated[str, "Baselines beside the dictionaries, such as pca,ica,nmf,random,basis, at their L0."] = ""
     native: Annotated[bool, "The coordinates of each hook too: neurons, codes of a sparse model, the basis."] = False
     effects: Annotated[int, "Units of each dictionary that are ablated and steered in the model; 0: none."] = 0

@@ -163,7 +163,9 @@ def _name(recorded: Any) -> str | None:
 def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     """Of everything the tables are computed from. Dictionaries are read whole; the store answers by its fingerprint."""
     sha = hashlib.sha256()
-    asked = {name: getattr(config, name) for name in ("scores", "baselines", "effects", "probe", "units", "seed")}
+    asked = {
+        name: getattr(config, name) for name in ("scores", "encoder", "baselines", "effects", "probe", "units", "seed")
+    }
     asked["revision"] = REVISION
     store = {"fingerprint": inputs.store.fingerprint, "slabs": list(inputs.slabs)}
     results = [member.result for member in inputs.members]

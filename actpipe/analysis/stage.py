@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,15 @@ def chosen_scores(config: AnalyzeConfig) -> list[Score]:
     asked = set(SCORES) if config.scores == "all" else set(filter(None, config.scores.split(","))) - {"none"}
     if unknown := sorted(asked - set(SCORES)):
         raise Misuse(f"There is no score {unknown[0]!r}; there are {', '.join(SCORES)}. Say all, none, or a list.")
-    return [score() for name, score in SCORES.items() if name in asked]
+    made: list[Any] = [score() for name, score in SCORES.items() if name in asked]
+    if config.encoder is None:
+        return made
+    from .embeddings.encoded_tiles import EncodedTiles
+    from .embeddings.encoder import open_encoder
+
+    open_encoder(config.encoder)  # what was asked for by name is there, or nothing is begun
+    encoded = EncodedTiles(model=config.encoder)
+    return [replace(score, embedding=encoded) if hasattr(score, "embedding") else score for score in made]
 
 
 def _write_model_tables(
