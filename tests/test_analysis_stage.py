@@ -228,6 +228,25 @@ def test_a_changed_dictionary_is_analysed_again(copied: AnalyzeConfig) -> None:
     assert result["summary"]["counts"]["dead"] == 0
 
 
+def test_other_labelled_texts_are_other_inputs(copied: AnalyzeConfig, tmp_path: Path) -> None:
+    from actpipe.analysis.inputs import digest, open_inputs
+
+    labelled = tmp_path / "labelled.jsonl"
+    asked = dataclasses.replace(copied, probe=str(labelled))
+    digests = []
+    for label in "ab":
+        labelled.write_text(json.dumps({"text": "once", "label": label}))
+        digests.append(digest(open_inputs(asked), asked))
+    assert digests[0] != digests[1]
+
+
+def test_labelled_texts_that_are_not_there_are_missed_before_anything_is_read(copied: AnalyzeConfig) -> None:
+    listener = Listener()
+    with pytest.raises(Missing, match=r"no labelled texts 'nothing\.jsonl'"):
+        analyze(dataclasses.replace(copied, probe="nothing.jsonl"), listener)
+    assert listener.bars == []
+
+
 def test_reports_of_other_slabs_have_other_digests(copied: AnalyzeConfig) -> None:
     from actpipe.analysis.inputs import digest, open_inputs
 
@@ -323,8 +342,8 @@ def test_another_store_is_refused_and_a_moved_one_can_be_named(copied: AnalyzeCo
         analyze(AnalyzeConfig(run=tmp_path / "nothing", out=fresh))
 
 
-@pytest.mark.parametrize("options", [{"units": 0}, {"seed": -1}])
-def test_senseless_options_are_refused_with_their_value(options: dict[str, int]) -> None:
+@pytest.mark.parametrize("options", [{"units": 0}, {"seed": -1}, {"scheduler": "foo"}])
+def test_senseless_options_are_refused_with_their_value(options: dict[str, Any]) -> None:
     with pytest.raises(Misuse, match=str(next(iter(options.values())))):
         AnalyzeConfig(run=Path("run"), out=Path("report"), **options)
 

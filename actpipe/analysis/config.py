@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -42,9 +43,13 @@ class AnalyzeConfig:
             raise Misuse(f"--units {self.units} leaves nothing to analyse; give a number of features of at least 1.")
         if self.workers is not None and self.workers < 1:
             raise Misuse(f"--workers {self.workers} can do nothing; give at least 1, or leave it out.")
+        if self.scheduler is not None and not re.fullmatch(r"([a-z]+://)?[^\s/]+:\d+/?", self.scheduler):
+            raise Misuse(f"--scheduler {self.scheduler!r} is no address; write it as tcp://HOST:8786.")
         if self.workers is not None and self.scheduler is not None:
             raise Misuse("--workers starts processes here and --scheduler names others; give one of them.")
         if self.effects < 0:
             raise Misuse(f"--effects {self.effects} are no units; give a number of at least 0.")
+        if self.probe == "":
+            raise Misuse("--probe '' names no labelled texts; leave it out, or give some.")
         if not 0 <= self.seed < 2**31:
             raise Misuse(f"--seed {self.seed} is out of range; give a whole number from 0 to 2147483647, not negative.")

@@ -171,10 +171,11 @@ def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     results = [member.result for member in inputs.members]
     run = None if inputs.run is None else inputs.run.description()
     sha.update(json.dumps([asked, store, run, results], sort_keys=True).encode())
-    for member in inputs.members:
-        if member.path is None:
-            continue
-        for file in sorted(path for path in member.path.rglob("*") if path.is_file()):
+    files = [file for member in inputs.members if member.path is not None for file in sorted(member.path.rglob("*"))]
+    if config.probe is not None:
+        files.append(Path(config.probe))
+    for file in files:
+        if file.is_file():
             with open(file, "rb") as opened:
                 sha.update(hashlib.file_digest(opened, "sha256").digest())
     return sha.hexdigest()

@@ -106,10 +106,9 @@ def splices_table(
 
 
 def probes_table(
-    subjects: Sequence[Subject], model: LanguageModel, asked: str, seed: int, progress: Progress
+    subjects: Sequence[Subject], model: LanguageModel, labelled: Labelled, seed: int, progress: Progress
 ) -> pa.Table:
-    """Of the members of each hook, on the labelled texts that were asked for."""
-    labelled = labelled_texts(asked)
+    """Of the members of each hook."""
     hooks = dict.fromkeys(subject.units.hook for subject in subjects)
     tables = [
         probe(model, hook, [s.units for s in subjects if s.units.hook == hook], labelled, seed=seed, progress=progress)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .inputs import Inputs
     from .model_tables import Subject
     from .passes import Gatherer
+    from .probing import Labelled
     from .scores import Score
     from .table_writers import TableWriters
 
@@ -60,7 +61,7 @@ def _write(
     from .hook_analysis import HookAnalysis
     from .measuring import measured, metrics_of
     from .members import member_row, members_table
-    from .model_tables import Subject
+    from .model_tables import Subject, labelled_texts
     from .stability import stability
     from .statistics import density_points, means
     from .summary import Tally, summarize
@@ -70,6 +71,7 @@ def _write(
     corpus = Corpus(inputs.store, inputs.slabs, config.seed, tuple(texts) or None)
     texts += [f"⟨{token}⟩" for token in range(len(texts), corpus.vocabulary)]
     scores = chosen_scores(config)
+    labelled = None if config.probe is None else labelled_texts(config.probe)
     model, more = _language_model(inputs, config, progress)
     notes += more
     tally, rows, edges, subjects, sides = Tally(), [], {}, [], []
@@ -105,8 +107,8 @@ def _write(
             writers.write_table("means", means(subjects, metrics, seed=config.seed))
             headline = [metric for metric in metrics if metric.better is not None]
             writers.write_table("density_points", density_points(subjects, headline, seed=config.seed))
-        if model is not None and (config.effects or config.probe):
-            notes += _write_model_tables(writers, in_model, model, corpus, config, progress)
+        if model is not None and (config.effects or labelled is not None):
+            notes += _write_model_tables(writers, in_model, model, corpus, labelled, config, progress)
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
@@ -153,6 +155,7 @@ def _write_model_tables(
     subjects: list[Subject],
     model: LanguageModel,
     corpus: Corpus,
+    labelled: Labelled | None,
     config: AnalyzeConfig,
     progress: Progress,
 ) -> list[str]:
@@ -166,8 +169,8 @@ def _write_model_tables(
             else:
                 writers.write_table(*found)
         writers.write_table(SPLICES, splices_table(subjects, model, corpus, config, progress))
-    if config.probe is not None:
-        writers.write_table("probes", probes_table(subjects, model, config.probe, config.seed, progress))
+    if labelled is not None:
+        writers.write_table("probes", probes_table(subjects, model, labelled, config.seed, progress))
     return notes
 
 
