@@ -16,6 +16,7 @@ import pytest
 
 from actpipe.analysis.judges.call_cache import CallCache
 from actpipe.analysis.judges.calls import Calls, Patience, Unanswered
+from actpipe.analysis.judges.config import JudgeConfig
 from actpipe.analysis.judges.endpoint import Endpoint, Secret
 from actpipe.analysis.judges.exam_text import PLANTED, examined
 from actpipe.analysis.judges.language_judge import LanguageJudge
@@ -251,6 +252,11 @@ def test_a_server_that_lies_about_its_count_is_charged_an_estimate(
     calls.ask(ask("a long enough text " * 20))
     assert calls.ledger.spent.estimated == 1
     assert calls.ledger.spent.input_tokens > 100
+
+
+def test_budgets_are_not_negative(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="max_calls is -3; give a number of at least 0"):
+        JudgeConfig(report=tmp_path, max_calls=-3)
 
 
 def test_dollars_need_prices() -> None:

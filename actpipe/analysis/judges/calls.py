@@ -71,8 +71,9 @@ class Calls:
             except Transient as error:
                 self._count_error(error)
                 if attempt == self.patience.retries:
+                    attempts = "1 attempt" if attempt == 0 else f"{attempt + 1} attempts"
                     raise Unanswered(
-                        f"{self.model.identity.model} did not answer in {attempt + 1} attempts; the last: {error}."
+                        f"{self.model.identity.model} did not answer in {attempts}; the last: {error}."
                     ) from error
                 self._stopped.wait(self._wait_s(attempt, error))
                 continue

@@ -59,6 +59,10 @@ class JudgeConfig:
         for option, least in (("units", 1), ("concurrency", 1), ("exam_units", 1), ("retries", 0)):
             if getattr(self, option) < least:
                 raise Misuse(f"The judge's {option} is {getattr(self, option)}; give a number of at least {least}.")
+        for option in ("max_calls", "max_input_tokens", "max_usd", "input_price", "output_price"):
+            value = getattr(self, option)
+            if value is not None and not value >= 0:
+                raise Misuse(f"The judge's {option} is {value}; give a number of at least 0, or leave it out.")
         if not self.timeout_s > 0:
             raise Misuse(f"The judge's timeout is {self.timeout_s} seconds; give a number above 0.")
         if not self.protocols:
