@@ -279,6 +279,15 @@ def test_every_panel_draws_and_hostile_tokens_stay_text(page: Callable[..., Any]
     assert named["<!--"] == "<!--"
 
 
+def test_rules_are_a_sentence_and_their_tokens_are_data(page: Callable[..., Any]) -> None:
+    row = {"says": "fires on ` the`|`<b>` (18 %); after ` a` (any case)|`b` (3 %)", "rules": 0.5, "concept": None}
+    script = "const node = make('p', {}, ...said(arguments[0], {}));"
+    script += "return [node.innerText, node.querySelectorAll('.chip').length]"
+    said, chips = page().execute_script(script, row)
+    assert said == "Fires on ·the <b> (18 %); after ·a (any case) b (3 %). F1 of these rules on held-out text: 0.50."
+    assert chips == 4
+
+
 def test_a_dead_feature_says_so(page: Callable[..., Any]) -> None:
     browser = page(f"#{MEMBER}")
     dead = browser.execute_script("return dictionary.table.find((r) => r.count === 0).feature")

@@ -147,6 +147,7 @@ def _shell(tables: ReportTables, names: list[Names]) -> str:
         summary=tables.summary,
         members=members,
         headline=_headline(tables),
+        tables=tables.names,
         has_delta_ce=any(row["delta_ce"] is not None for row in members),
         has_loss_recovered=any(row["loss_recovered"] is not None for row in members),
     )

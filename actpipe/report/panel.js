@@ -19,8 +19,7 @@ function showPanel(node, dictionary, row, detail, handlers) {
   node.replaceChildren(
     heading(dictionary, row, handlers),
     make("p", { class: "verdict" }, ...verdict(dictionary, row, detail)),
-    row.says && make("p", { class: "verdict says" }, row.says, row.rules === null ? "" : ` F1 of these rules on held-out text: ${sayUnit(row.rules)}.`,
-      detail.concept && row.concept !== null ? ` Best concept: ${detail.concept}, F1 ${sayUnit(row.concept)}.` : ""),
+    row.says && make("p", { class: "verdict" }, ...said(row, detail)),
     make("div", { class: "strips" }, ...STRIPS.map((strip) => scoreStrip(dictionary, row, ...strip))),
     make("p", { class: "how" }, make("span", { class: "key here" }), " this feature among all that fire ",
       make("span", { class: "key chance" }), " random directions, from their 10th to their 90th percentile"),
@@ -48,6 +47,19 @@ function heading(dictionary, row, handlers) {
     make("div", {}, make("h2", {}, `Feature ${row.feature}`), make("p", { class: "name" }, dictionary.label)),
     make("div", { class: "buttons" }, button("↑", "Previous feature (k)", () => handlers.step(-1)),
       button("↓", "Next feature (j)", () => handlers.step(1)), link, button("✕", "Close (Esc)", handlers.close)));
+}
+
+/** The rules in words, their tokens as chips, and the best concept. */
+function said(row, detail) {
+  const words = row.says.split(/(`[^`]*`)/).map((part) => {
+    if (part.startsWith("`")) return appendVisible(make("bdi", { class: "chip" }), part.slice(1, -1), true);
+    return part.replaceAll("|", " ");
+  });
+  words[0] = words[0].replace(/^./, (letter) => letter.toUpperCase());
+  words.push(".");
+  if (row.rules !== null) words.push(" F1 of these rules on held-out text: ", make("strong", {}, sayUnit(row.rules)), ".");
+  if (detail.concept && row.concept !== null) words.push(` Best concept: ${detail.concept}, F1 `, make("strong", {}, sayUnit(row.concept)), ".");
+  return words;
 }
 
 /** The numbers in one or two sentences. */

@@ -44,6 +44,10 @@ class ReportTables:
         found = pq.read_table(path, columns=columns, filters=[("member", "=", member)])
         return _numbered(found, self._width(member)) if "sign" in found.column_names else found
 
+    @property
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in (self.folder / "parquet").glob("*.parquet"))
+
     def has(self, table: str) -> bool:
         return (self.folder / "parquet" / f"{table}.parquet").is_file()
 
