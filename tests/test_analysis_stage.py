@@ -228,6 +228,21 @@ def test_a_changed_dictionary_is_analysed_again(copied: AnalyzeConfig) -> None:
     assert result["summary"]["counts"]["dead"] == 0
 
 
+def test_sets_of_units_of_a_store_have_names_of_their_own(tmp_path: Path) -> None:
+    from actpipe.analysis.inputs import open_inputs
+    from actpipe.store import create_store
+
+    hooks = {"blocks.0.hook_resid_post": 2, "blocks.1.hook_resid_post": 2}
+    tokens = np.ones((4, 8), dtype=np.int64)
+    text = {"tokens": tokens, "doc": tokens, "mask": tokens.astype(bool)}
+    store = create_store(tmp_path / "store.zarr", **text, hooks=hooks, dtype="float32", config={})
+    for slab in store.pending:
+        rows = np.diff(store.slab_range(slab))[0] * 8
+        store.write_slab(slab, {hook: torch.ones(rows, 2) for hook in hooks})
+    inputs = open_inputs(AnalyzeConfig(run=tmp_path / "store.zarr", out=tmp_path / "report", baselines="pca"))
+    assert len({member.name for member in inputs.members}) == 4
+
+
 def test_other_labelled_texts_are_other_inputs(copied: AnalyzeConfig, tmp_path: Path) -> None:
     from actpipe.analysis.inputs import digest, open_inputs
 

@@ -18,7 +18,7 @@ from actpipe.training.run_folder import RunFolder
 from .config import AnalyzeConfig
 
 # Part of the digest of the inputs: raise it when the same inputs give other tables.
-REVISION = 2
+REVISION = 3
 
 
 Kind = Literal["dictionary", "native", "baseline"]
@@ -64,7 +64,7 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
         if config.store is not None:
             raise Misuse(f"{config.run} is a store already, so --store {config.store} has no meaning; leave it out.")
         store = Store.open(config.run)
-        natives = tuple(_native(hook, (hook,)) for hook in store.hooks)
+        natives = tuple(_native(hook, list(store.hooks)) for hook in store.hooks)
         return _inputs(None, store, (*natives, *_baselines(config, list(store.hooks))), ())
     run = RunFolder.open(config.run)
     described = run.description()
