@@ -71,6 +71,8 @@ def _described(config: JudgeConfig, result: JudgeResult) -> dict[str, Any]:
 def _lines(config: JudgeConfig, result: JudgeResult) -> list[str]:
     if result.form is not None:
         return [f"{result.form}: fill it in, save the answers, and give them with --answers."]
+    if config.dry_run:  # no exam was taken
+        return [f"{result.judged:,} units would be judged" + _cost(config, result)]
     lines = [f"{result.verdict}.", f"{result.judged:,} units judged" + _cost(config, result)]
     if result.stopped:
         lines.append(f"Stopped early: {result.stopped}")

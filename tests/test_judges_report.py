@@ -21,6 +21,7 @@ from actpipe.analysis.judges.judgement_table import JUDGEMENTS
 from actpipe.analysis.judges.report_tables import ReportTables
 from actpipe.analysis.judges.windows import SHOWN
 from actpipe.errors import Failure, Missing, Misuse
+from cli.judge import _lines
 
 from .judge_reports import MEMBER, SAMPLES, planted_report
 from .judge_server import JudgeServer, Response, chat, judge_server
@@ -132,6 +133,7 @@ def test_a_rehearsal_sends_nothing_writes_nothing_and_counts(report: Path, serve
     options: dict[str, Any] = {"units": 2, "input_price": 2.0, "output_price": 0.0}
     planned = judge(config_of(report, server, dry_run=True, **options))
     assert server.requests == []
+    assert _lines(config_of(report, server, dry_run=True, **options), planned)[0].startswith("2 units would be judged;")
     assert sorted(p for p in report.parent.rglob("*")) == before
     assert planned.spent is not None
     assert planned.usd == pytest.approx(2.0 * planned.spent.input_tokens / 1e6)
