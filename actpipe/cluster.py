@@ -55,7 +55,7 @@ def _here(workers: int, threads: int) -> Iterator[Any]:
                 threads_per_worker=threads,
                 processes=True,
                 memory_limit=0,  # what a task holds is asked for; the kernel is the judge
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port: another cluster may have the usual one
                 silence_logs=logging.CRITICAL,
             )
         opened.enter_context(cluster)

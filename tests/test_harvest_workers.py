@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import actpipe
+from actpipe import cluster
 from actpipe.errors import Failure, Mismatch, Missing, Misuse
 from actpipe.harvest import plan, workers
 from actpipe.harvest.config import HarvestConfig
@@ -278,7 +279,7 @@ def test_a_worker_without_actpipe_is_a_sentence(config: HarvestConfig, tmp_path:
 
 
 def test_a_scheduler_that_is_not_there_is_a_sentence(config: HarvestConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "CONNECT_S", 0.5)
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
     with pytest.raises(Misuse, match=r"--scheduler '127\.0\.0\.1' is no address; write it as tcp://HOST:8786"):
         replace(config, scheduler="127.0.0.1")
     for address in ("tcp://127.0.0.1:9", "unknown://127.0.0.1:1"):

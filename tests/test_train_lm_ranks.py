@@ -31,7 +31,8 @@ from actpipe.pretraining import training
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.stage import train_lm
 training.CHECKPOINT_EVERY_S = 0.05
-print("loss", train_lm(eval(sys.argv[1])).loss, flush=True)
+loss = train_lm(eval(sys.argv[1])).loss
+sys.stdout.write(f"loss {loss}\\n")  # at once, so that what two processes say does not mix
 """
 
 

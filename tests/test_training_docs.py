@@ -33,7 +33,7 @@ def test_what_can_be_analysed_of_a_mixed_run_is(tmp_path: Path, saved_models: di
     done = run(tmp_path, "analyze", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["units"] == 2 * 32 + 2 * 48 + 32 + 48
+    assert result["units"] == 2 * 32 + 2 * 48 + 2 * (32 + 48), "each component is two units, one a sign"
     summary = json.loads((tmp_path / "actpipe-out" / "report" / "summary.json").read_text())
     assert [note for note in summary["notes"] if "several hooks at once" in note] == [
         "blocks.1.hook_resid_post+1-crosscoder-x2-l1_1-s0 reads several hooks at once and is left out."
