@@ -398,3 +398,9 @@ def test_neighbours_have_the_largest_cosine() -> None:
     np.testing.assert_array_equal(nearest[0], cosines[units].argmax(dim=1).numpy())
     np.testing.assert_allclose(nearest[1], cosines[units].max(dim=1).values.numpy(), rtol=1e-5)
     assert neighbours(directions[:1], np.array([0])) is None
+
+
+def test_a_refusal_leaves_nothing_behind(copied: AnalyzeConfig, tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="There is no score 'rulez'"):
+        analyze(AnalyzeConfig(run=copied.run, out=tmp_path / "refused", scores="rulez"))
+    assert files(tmp_path) == ["report", "run", "store.zarr"]

@@ -78,7 +78,12 @@ def work_folder(out: Path, key: str) -> Iterator[Path]:
     if place.exists() and not (place / key).exists():
         shutil.rmtree(place)
     (place / key).mkdir(parents=True, exist_ok=True)
-    yield place / key
+    try:
+        yield place / key
+    except BaseException:
+        if not any(path.is_file() for path in place.rglob("*")):  # refused before anything was gathered
+            shutil.rmtree(place)
+        raise
     shutil.rmtree(place)
 
 
