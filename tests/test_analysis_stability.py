@@ -13,6 +13,7 @@ from torch import Tensor
 from actpipe.analysis import neighbours
 from actpipe.analysis.scores.neighbours import Neighbours
 from actpipe.analysis.stability import Side, products, stability
+from actpipe.analysis.stability import cofiring as firing_together
 from actpipe.analysis.stability.code_sample import CodeSample, in_common
 from actpipe.analysis.stability.cofiring import cofiring
 from actpipe.analysis.stability.directions import matched, share_by_chance
@@ -124,7 +125,11 @@ def test_products_are_those_of_the_matrices(store: Store, gain: float, monkeypat
 # Co-firing
 
 
-def test_units_that_fire_together_are_found_by_brute_force(store: Store) -> None:
+@pytest.mark.parametrize("words", [1e-9, 1e9])  # through firings, through bits
+def test_units_that_fire_together_are_found_by_brute_force(
+    store: Store, words: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing_together, "_WORDS_A_FIRING", words)
     codes = planted(store, 8)
     codes[:, 3] = codes[:, 2] * (np.random.default_rng(1).random(len(codes)) < 0.8)  # fires on most rows of unit 2
     codes[:, 4] = 1  # always

@@ -3,21 +3,26 @@
 n₁₁ rows on which both fire, n₁ and n₂ those of each, of N
 φ = (N n₁₁ − n₁ n₂) / √(n₁ (N − n₁) n₂ (N − n₂))      correlation of the two indicators
 Jaccard = n₁₁ / (n₁ + n₂ − n₁₁)                        PMI = log₂ (N n₁₁ / n₁ n₂), bits
+
+n₁₁ is counted for a unit with all later ones at a time: there is never a matrix of all pairs. Counting goes through the
+firings, or, where units fire so often that it is less, through all rows as bits, 64 at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from .products import products
+from actpipe.analysis.compiled import compiled
 
 FEWEST = 20  # rows together: below, φ of two rare units is chance as often as not
 KEEP = 32
+_WORDS_A_FIRING = 10  # words of 64 rows that are compared in the time of one firing; measured at 2304 units
+
+Counts = NDArray[np.int64]
 
 
 class Cofiring(NamedTuple):
@@ -32,45 +37,98 @@ class Cofiring(NamedTuple):
     pmi: NDArray[np.float64]
 
 
-_NOTHING = Cofiring(*(np.zeros(0, np.int32),) * 3, np.zeros(0, np.int64), *(np.zeros(0),) * 3)
-
-
 def cofiring(codes: sp.csr_matrix, *, keep: int = KEEP, fewest: int = FEWEST) -> Cofiring:
     """Of the columns of `codes` [N, n], with at least `fewest` rows together; nothing is listed where φ ≤ 0."""
-    fires = sp.csr_matrix((np.ones(codes.nnz, np.float32), codes.indices, codes.indptr), shape=codes.shape)
-    count = np.bincount(codes.indices, minlength=codes.shape[1]).astype(np.float64)
-    parts = list(_blocks(fires, count, keep, fewest))
-    return Cofiring(*(np.concatenate(columns) for columns in zip(_NOTHING, *parts, strict=True)))
+    n_rows, n_units = codes.shape
+    starts, units = codes.indptr.astype(np.int64), codes.indices.astype(np.uint32)
+    count = np.bincount(codes.indices, minlength=n_units)
+    best = _Best(np.full((n_units, keep), -1, np.int32), np.zeros((n_units, keep), np.int64), np.zeros((n_units, keep)))
+    firings = int((np.diff(starts) ** 2).sum())
+    counted = _by_bits if firings * _WORDS_A_FIRING > n_units**2 * (n_rows // 64 + 1) else _by_firings
+    counted(starts, units, count, fewest, best)
+    unit, rank = np.nonzero(best.other >= 0)
+    other, n = best.other[unit, rank], best.together[unit, rank]
+    one, two = count[unit].astype(np.float64), count[other].astype(np.float64)
+    return Cofiring(
+        unit.astype(np.int32),
+        other,
+        rank.astype(np.int32),
+        n,
+        best.phi[unit, rank],
+        n / (one + two - n),
+        np.log2(n_rows * n / (one * two)),
+    )
 
 
-def _blocks(fires: sp.csr_matrix, count: NDArray[np.float64], keep: int, fewest: int) -> Iterator[Cofiring]:
-    n_rows = float(fires.shape[0])
-    for first, sums in products(fires, fires):
-        unit = np.repeat(np.arange(sums.shape[0]) + first, np.diff(sums.indptr))
-        often = (sums.data >= fewest) & (sums.indices != unit)
-        unit, other, together = unit[often], sums.indices[often], sums.data[often].astype(np.float64)
-        one, two = count[unit], count[other]
-        # A unit that fires on every row has no correlation with anything.
-        scale = np.sqrt(one * (n_rows - one) * two * (n_rows - two))
-        phi = np.where(scale > 0, (n_rows * together - one * two) / np.where(scale > 0, scale, 1), 0.0)
-        positive = np.flatnonzero(phi > 0)
-        order = positive[np.lexsort((other[positive], -phi[positive], unit[positive]))]
-        rank = _ranks(unit[order])
-        order, rank = order[rank < keep], rank[rank < keep]
-        u, v, n, one, two = unit[order], other[order], together[order], one[order], two[order]
-        yield Cofiring(
-            u.astype(np.int32),
-            v.astype(np.int32),
-            rank.astype(np.int32),
-            n.astype(np.int64),
-            phi[order],
-            n / (one + two - n),
-            np.log2(n_rows * n / (one * two)),
-        )
+class _Best(NamedTuple):
+    """Of each unit those that fire with it most, largest φ first; all [n, keep]."""
+
+    other: NDArray[np.int32]  # −1: there are no more
+    together: NDArray[np.int64]
+    phi: NDArray[np.float64]
 
 
-def _ranks(unit: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each entry among those of its unit; `unit` is in order."""
-    place = np.arange(len(unit))
-    starts = np.flatnonzero(np.concatenate([[True], unit[1:] != unit[:-1]])) if len(unit) else place
-    return place - np.repeat(starts, np.diff(np.append(starts, len(unit))))
+@compiled
+def _by_firings(starts: Counts, units: NDArray[np.uint32], count: Counts, fewest: int, best: _Best) -> None:
+    n_rows, n = len(starts) - 1, len(count)
+    first = np.zeros(n + 1, np.int64)  # of each unit's firings
+    first[1:] = np.cumsum(count)
+    place, at, until = first.copy(), np.empty(len(units), np.int64), np.empty(len(units), np.int64)
+    for row in range(n_rows):
+        for i in range(starts[row], starts[row + 1]):
+            at[place[units[i]]], until[place[units[i]]] = i, starts[row + 1]
+            place[units[i]] += 1
+    together = np.zeros(n, np.int32)
+    for unit in range(n):
+        together[:] = 0
+        for j in range(first[unit], first[unit + 1]):
+            for i in range(at[j] + 1, until[j]):  # units of a row are in order
+                together[units[i]] += 1
+        for other in range(unit + 1, n):
+            if together[other] >= fewest:
+                _met(n_rows, count, unit, other, np.int64(together[other]), best)
+
+
+@compiled
+def _by_bits(starts: Counts, units: NDArray[np.uint32], count: Counts, fewest: int, best: _Best) -> None:
+    n_rows, n = len(starts) - 1, len(count)
+    bits = np.zeros((n, n_rows // 64 + 1), np.uint64)
+    for row in range(n_rows):
+        for i in range(starts[row], starts[row + 1]):
+            bits[units[i], row >> 6] |= np.uint64(1) << np.uint64(row & 63)
+    for unit in range(n):
+        for other in range(unit + 1, n):
+            together = np.uint64(0)
+            for word in range(bits.shape[1]):
+                together += _ones(bits[unit, word] & bits[other, word])
+            if together >= fewest:
+                _met(n_rows, count, unit, other, np.int64(together), best)
+
+
+@compiled
+def _ones(word: np.uint64) -> np.uint64:
+    """How many bits are set; LLVM knows the pattern and makes the processor's own instruction of it."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@compiled
+def _met(n_rows: int, count: Counts, one: int, two: int, together: np.int64, best: _Best) -> None:
+    """Enters a pair for both of its units. Pairs come in order of either, and of equal φ the first stays first."""
+    n, n1, n2 = float(n_rows), float(count[one]), float(count[two])
+    scale = np.sqrt(n1 * (n - n1) * n2 * (n - n2))
+    # A unit that fires on every row has no correlation with anything.
+    phi = (n * together - n1 * n2) / scale if scale > 0 else 0.0
+    keep = best.phi.shape[1]
+    for unit, other in ((one, two), (two, one)):
+        if phi <= best.phi[unit, keep - 1]:
+            continue
+        place = keep - 1
+        while place > 0 and best.phi[unit, place - 1] < phi:
+            best.other[unit, place] = best.other[unit, place - 1]
+            best.together[unit, place] = best.together[unit, place - 1]
+            best.phi[unit, place] = best.phi[unit, place - 1]
+            place -= 1
+        best.other[unit, place], best.together[unit, place], best.phi[unit, place] = other, together, phi
