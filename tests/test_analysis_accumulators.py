@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import sae
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.histogram import edges
 from actpipe.analysis.member_pass import MemberPass
+from actpipe.analysis.passes import encoded
 from actpipe.analysis.rows import PEAK, WINDOW, Rows
 from actpipe.analysis.top_windows import KEEP, TopWindows
 from actpipe.analysis.units.dictionary import DictionaryUnits
@@ -51,8 +53,14 @@ def member_pass(corpus: Corpus) -> MemberPass:
 def consume(corpus: Corpus, blocks: list[Rows]) -> MemberPass:
     found = member_pass(corpus)
     for rows in blocks:
-        found.consume(rows, corpus.store.read(HOOK, rows.first, rows.first + len(rows.tokens)))
+        consume_block(found, rows, corpus.store.read(HOOK, rows.first, rows.first + len(rows.tokens)))
     return found
+
+
+def consume_block(found: MemberPass, rows: Rows, x: torch.Tensor) -> None:
+    batch, bad = encoded(found.units, rows, x, torch.device("cpu"))
+    found.update(batch)
+    found.not_finite += bad
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +259,7 @@ def test_codes_that_are_not_finite_count_as_zero_and_are_counted(corpus: Corpus,
     broken = make_dictionary([0.0, float("nan"), 0.0, 0.0, 0.0])
     found = MemberPass(units_of(broken), corpus, EDGES, seed=0)
     rows = next(corpus.blocks(CONTEXT))
-    found.consume(rows, corpus.store.read(HOOK, 0, CONTEXT))
-    assert found.not_finite == CONTEXT
+    consume_block(found, rows, corpus.store.read(HOOK, 0, CONTEXT))
+    assert found.not_finite == rows.counted.sum()
     assert found.activity.count[1] == 0
     assert np.isfinite(found.activity.power_sums).all()

@@ -9,6 +9,8 @@ from actpipe.analysis.activity import Activity
 from actpipe.analysis.token_scores import TokenScores, token_scores, top_tokens
 from actpipe.analysis.token_sums import TokenSums
 
+from .token_totals import totals
+
 
 def scores_of(values: np.ndarray, tokens: np.ndarray, vocabulary: int) -> TokenScores:
     """Of dense activations [rows, units], without any of the streaming code but the sums."""
@@ -18,7 +20,7 @@ def scores_of(values: np.ndarray, tokens: np.ndarray, vocabulary: int) -> TokenS
     activity.count = (values > 0).sum(axis=0)
     activity.power_sums = np.stack([(values.astype(np.float64) ** k).sum(axis=0) for k in (1, 2, 3, 4)])
     sums = TokenSums(vocabulary)
-    sums.update(unit, tokens[row], values[row, unit].astype(np.float32))
+    sums.add(*totals(unit, tokens[row], values[row, unit], vocabulary))
     return token_scores(sums.pairs(), activity, np.bincount(tokens, minlength=vocabulary))
 
 
@@ -94,13 +96,13 @@ def test_scores_are_undefined_where_they_mean_nothing() -> None:
 def test_top_tokens_are_the_heaviest_in_order_and_ties_go_to_the_smaller_id() -> None:
     sums = TokenSums(vocabulary=100)
     token = np.arange(60)
-    sums.update(np.zeros(60, np.int64), token, np.where(token < 3, 5, 60 - token).astype(np.float32))
-    sums.update(np.full(2, 2), np.array([7, 8]), np.array([1.0, 3.0], dtype=np.float32))
+    sums.add(token, np.where(token < 3, 5, 60 - token).astype(np.float64))
+    sums.add(np.array([207, 208]), np.array([1.0, 3.0]))
     tokens, shares = top_tokens(sums.pairs(), n_units=3)
     assert tokens[0].tolist() == list(range(3, 13))
     assert shares[0][0] == pytest.approx(57 / (15 + sum(range(1, 58))))
     assert tokens[1].tolist() == []
     assert (tokens[2].tolist(), shares[2].tolist()) == ([8, 7], [0.75, 0.25])
     tied = TokenSums(vocabulary=100)
-    tied.update(np.zeros(60, np.int64), token[::-1].copy(), np.ones(60, dtype=np.float32))
+    tied.add(token, np.ones(60))
     assert top_tokens(tied.pairs(), n_units=1)[0][0].tolist() == list(range(10))

@@ -9,6 +9,8 @@ from actpipe.analysis import token_sketch
 from actpipe.analysis.token_sketch import TokenSketch
 from actpipe.analysis.token_sums import TokenSums
 
+from .token_totals import totals
+
 UNITS, VOCABULARY = 12, 3000
 
 
@@ -49,7 +51,7 @@ def test_no_total_is_wrong_by_more_than_a_128th_of_the_mass(parts: int) -> None:
     blocks = _blocks(0)
     sketches = [TokenSketch(UNITS, VOCABULARY) for _ in range(parts)]
     for i, block in enumerate(blocks):
-        sketches[i % parts].update(*block)
+        sketches[i % parts].add(*totals(*block, VOCABULARY))
     last = sketches.pop()
     for other in sketches:
         last.merge(other)
@@ -71,8 +73,8 @@ def test_units_with_few_tokens_are_exact() -> None:
     for _ in range(20):
         unit, value = rng.integers(0, UNITS, 1000), rng.integers(1, 9, 1000).astype(np.float32)
         token = rng.integers(0, 128, 1000) * 7 % VOCABULARY
-        sketch.update(unit, token, value)
-        sums.update(unit, token, value)
+        sketch.add(*totals(unit, token, value, VOCABULARY))
+        sums.add(*totals(unit, token, value, VOCABULARY))
     assert (sketch.error == 0).all()
     for mine, theirs in zip(sketch.pairs(), sums.pairs(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -81,10 +83,10 @@ def test_units_with_few_tokens_are_exact() -> None:
 def test_the_totals_taken_away_are_counted_by_hand() -> None:
     """Two counters: 5, 3, 1 become 4 and 2 with an error of 1; a 6 of another token leaves 4 and 2, error 3."""
     sketch = TokenSketch(1, 10, counters=2)
-    sketch.update(np.zeros(3, np.int64), np.array([7, 8, 9]), np.array([5, 3, 1], np.float32))
+    sketch.add(np.array([7, 8, 9]), np.array([5.0, 3.0, 1.0]))
     np.testing.assert_array_equal(sketch.pairs().token, [7, 8])
     np.testing.assert_array_equal(sketch.pairs().total, [4, 2])
-    sketch.update(np.zeros(1, np.int64), np.array([1]), np.array([6], np.float32))
+    sketch.add(np.array([1]), np.array([6.0]))
     np.testing.assert_array_equal(sketch.pairs().token, [1, 7])
     np.testing.assert_array_equal(sketch.pairs().total, [4, 2])
     assert sketch.error[0] == 3 <= sketch.mass[0] / 3 == 5
@@ -96,7 +98,7 @@ def test_a_saved_sketch_goes_on() -> None:
     for block in blocks:
         again = TokenSketch(UNITS, VOCABULARY)
         again.restore(sketch.state())
-        again.update(*block)
+        again.add(*totals(*block, VOCABULARY))
         sketch = again
     missing = _exact(blocks) - _dense(sketch)
     assert ((missing > -1e-9) & (missing <= sketch.error[:, None] + 1e-9)).all()

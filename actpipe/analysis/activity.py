@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import compiled
 from .firings import Firings
 
 
@@ -20,15 +21,9 @@ class Activity:
         self.max = np.zeros(n_units, dtype=np.float32)  # 0 for a unit that never fired
 
     def update(self, batch: Firings) -> None:
-        n_units = len(self.count)
         self.rows += int(batch.rows.counted.sum())
-        self.count += np.bincount(batch.unit, minlength=n_units)
-        value = batch.value.astype(np.float64)
-        power = np.ones_like(value)
-        for sums in self.power_sums:
-            power *= value
-            sums += np.bincount(batch.unit, weights=power, minlength=n_units)
-        np.maximum.at(self.max, batch.unit, batch.value)
+        starts, _, value = batch.by_unit
+        _add(starts, value, self.count, self.power_sums, self.max)
 
     def merge(self, other: Self) -> None:
         self.rows += other.rows
@@ -60,3 +55,23 @@ class Activity:
             third = m3 - 3 * m1 * m2 + 2 * m1**3
             fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
             return {"mean": m1, "std": std, "skew": third / spread**3, "kurtosis": fourth / spread**4 - 3}
+
+
+@compiled
+def _add(starts: Any, value: Any, count: Any, power_sums: Any, largest: Any) -> None:
+    for u in range(len(count)):
+        count[u] += starts[u + 1] - starts[u]
+        one, two, three, four, top = 0.0, 0.0, 0.0, 0.0, largest[u]
+        for i in range(starts[u], starts[u + 1]):
+            a = np.float64(value[i])
+            square = a * a
+            one += a
+            two += square
+            three += square * a
+            four += square * square
+            top = max(top, value[i])
+        power_sums[0, u] += one
+        power_sums[1, u] += two
+        power_sums[2, u] += three
+        power_sums[3, u] += four
+        largest[u] = top

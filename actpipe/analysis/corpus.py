@@ -90,6 +90,9 @@ class Corpus:
 
     def random_tokens(self, rows: Rows) -> NDArray[np.int64]:
         """A token for each row, drawn from the corpus: a function of the seed and the row alone."""
+        return rows.once("random tokens", lambda: self._random_tokens(rows))
+
+    def _random_tokens(self, rows: Rows) -> NDArray[np.int64]:
         number = np.arange(rows.first, rows.first + len(rows.tokens), dtype=np.uint64)
         random = splitmix64(number + splitmix64(np.array([self.seed])))
         draw = random % np.uint64(self.tokens)  # bias below tokens / 2^64

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import compiled
 from .firings import Firings
 
 BINS = 64
@@ -28,8 +29,8 @@ class Histogram:
         self.counts = np.zeros((n_units, BINS), dtype=np.int64)
 
     def update(self, batch: Firings) -> None:
-        bins = np.searchsorted(self.inner_edges, batch.value, side="right")
-        np.add.at(self.counts.reshape(-1), batch.unit * BINS + bins, 1)  # linear in firings, whatever the width
+        starts, _, value = batch.by_unit
+        _add(starts, value, self.inner_edges, self.counts)
 
     def merge(self, other: Self) -> None:
         self.counts += other.counts
@@ -39,3 +40,17 @@ class Histogram:
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         self.counts = state["counts"]
+
+
+@compiled
+def _add(starts: Any, value: Any, inner_edges: Any, counts: Any) -> None:
+    for u in range(len(counts)):
+        for i in range(starts[u], starts[u + 1]):
+            low, high = 0, len(inner_edges)  # how many edges are at or below the value
+            while low < high:
+                middle = (low + high) // 2
+                if value[i] < inner_edges[middle]:
+                    high = middle
+                else:
+                    low = middle + 1
+            counts[u, low] += 1

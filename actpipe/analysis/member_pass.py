@@ -7,14 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .activity import Activity
 from .corpus import Corpus
-from .firings import Firings, firings
+from .firings import Firings
 from .gathering import Gathering, below
 from .histogram import Histogram
-from .rows import Rows
 from .scores import Score, State, Subject
 from .shuffling import shuffled
 from .token_sketch import TokenSketch
@@ -51,21 +49,16 @@ class MemberPass:
         moved = Subject(units=few, n=few.n, corpus=corpus, seed=seed, control=SHUFFLED)
         self.shuffled_scores = Gathering.first(moved, scores)
 
-    def consume(self, rows: Rows, x: Tensor) -> Firings:
-        """`x` [B, d]: the activations of `rows`, on the device of the units."""
-        batch = firings(rows, self._codes(x))
+    def update(self, batch: Firings) -> None:
+        """`batch`: a whole part of the rows."""
         self.activity.update(batch)
         self.histogram.update(batch)
         self.top_windows.update(batch)
-        self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
-        self._shuffle_tokens(batch)
+        self.token_sums.update(batch, batch.rows.tokens)
+        self.shuffled_sums.update(batch.by(self._is_shuffled), self.corpus.random_tokens(batch.rows))
         self.scores.update(batch)
-        return batch
-
-    def close_part(self, rows: Rows, batches: Sequence[Firings]) -> None:
-        """`batches`: all that was consumed of a part, and `rows`, which they make up."""
         if self.shuffled_scores.accumulators:
-            self.shuffled_scores.update(shuffled(rows, batches, self.shuffled_units, self.seed))
+            self.shuffled_scores.update(shuffled(batch, self.shuffled_units, self.seed))
 
     def merge(self, other: Self) -> None:
         self.activity.merge(other.activity)
@@ -84,19 +77,6 @@ class MemberPass:
         _restore(self, _PARTS, state)
         self.not_finite = int(state["not_finite"])
 
-    def _codes(self, x: Tensor) -> NDArray[np.float32]:
-        values: NDArray[np.float32] = self.units.codes(x).float().cpu().numpy()
-        if not np.isfinite(values.sum(dtype=np.float64)):  # NaN and infinity survive a sum
-            bad = ~np.isfinite(values)
-            self.not_finite += int(bad.sum())
-            values = np.where(bad, np.float32(0), values)
-        return values
-
-    def _shuffle_tokens(self, batch: Firings) -> None:
-        chosen = self._is_shuffled[batch.unit]
-        tokens = self.corpus.random_tokens(batch.rows)
-        self.shuffled_sums.update(batch.unit[chosen], tokens[batch.row[chosen]], batch.value[chosen])
-
 
 def token_sums(n_units: int, corpus: Corpus) -> TokenSums | TokenSketch:
     """Exact sums where they surely fit; else the sketch, which knows the heaviest 128 tokens of a unit."""
@@ -111,18 +91,14 @@ class RandomPass:
         self.units, self.corpus = units, corpus
         self.activity = Activity(units.n)
         self.token_sums = TokenSums(corpus.vocabulary)
+        self.not_finite = 0
         subject = Subject(units=units, n=units.n, corpus=corpus, seed=seed, control=RANDOM)
         self.scores = Gathering.first(subject, scores)
 
-    def consume(self, rows: Rows, x: Tensor) -> Firings:
-        batch = firings(rows, self.units.codes(x).cpu().numpy())
+    def update(self, batch: Firings) -> None:
         self.activity.update(batch)
-        self.token_sums.update(batch.unit, rows.tokens[batch.row], batch.value)
+        self.token_sums.update(batch, batch.rows.tokens)
         self.scores.update(batch)
-        return batch
-
-    def close_part(self, rows: Rows, batches: Sequence[Firings]) -> None:
-        pass
 
     def merge(self, other: Self) -> None:
         self.activity.merge(other.activity)

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -25,15 +24,16 @@ from torch import Tensor
 from actpipe.progress import Progress
 
 from .corpus import Corpus, Part
-from .firings import Firings
+from .firings import Firings, active, joined
 from .gathering import Gathering, below
 from .member_pass import MemberPass, RandomPass
 from .rows import Rows
 from .saved_codes import read_codes, write_codes
 from .scores import State
 from .shuffling import shuffled
+from .units import UnitSet
 
-_CODES_PER_BLOCK = 1 << 23  # floats, 32 MiB: blocks stay near the caches and memory does not grow with the width
+_CODES_TOGETHER = 1 << 21  # floats, 8 MiB: they stay in the caches, and memory does not grow with the width
 _SAVE_S = 20.0  # between two checkpoints, at least; and so long that
 _SAVING_SHARE = 20  # saving takes at most a twentieth of the time
 
@@ -76,28 +76,29 @@ class Encoding(Pass[P]):
     folder: Path | None  # for the codes; None where no score looks twice
 
     def over(self, part: Part, found: Sequence[P], advance: Advance) -> None:
-        store = self.corpus.store
-        batches: list[list[Firings]] = [[] for _ in found]
-        widest = max((each.units.n for each in found), default=1)
+        rows, n_rows = self.corpus.whole(part), (part.stop - part.first) * self.corpus.store.context
+        x = self.corpus.store.read(self.hook, rows.first, rows.first + n_rows)
+
+        def gather(i: int) -> None:
+            batch, found[i].not_finite = encoded(found[i].units, rows, x, self.device)
+            found[i].update(batch)
+            if self.folder is not None:
+                write_codes(codes_file(self.folder, i, part), batch)
+
         with _one_thread_each(len(found)) as pool:
-            for rows in self.corpus.blocks_of(part, max(_CODES_PER_BLOCK // max(widest, 1), 1)):
-                x = store.read(self.hook, rows.first, rows.first + len(rows.tokens)).to(self.device).float()
-
-                _finish(pool.map(_consume, found, batches, repeat(rows), repeat(x)))
-                advance(len(rows.tokens))
-            whole = self.corpus.whole(part)
-
-            def close(i: int) -> None:
-                found[i].close_part(whole, batches[i])
-                if self.folder is not None:
-                    write_codes(codes_file(self.folder, i, part), batches[i], found[i].units.n)
-
-            _finish(pool.map(close, range(len(found))))
+            for _ in pool.map(gather, range(len(found))):
+                advance(n_rows / len(found))
 
 
-def _consume(found: MemberPass | RandomPass, batches: list[Firings], rows: Rows, x: Tensor) -> None:
+def encoded(units: UnitSet, rows: Rows, x: Tensor, device: torch.device) -> tuple[Firings, int]:
+    """All that fires on `rows`, whose activations are `x` [B, d], and how many codes were not finite."""
+    step = max(_CODES_TOGETHER // max(units.n, 1), 1)
+    pieces = []
     with torch.inference_mode():
-        batches.append(replace(found.consume(rows, x), codes=None))  # the dense codes of a part would be too many
+        for first in range(0, len(x), step):
+            codes = units.codes(x[first : first + step].to(device).float()).float().cpu().numpy()
+            pieces.append(active(rows, codes, first))
+    return joined(rows, units.n, pieces), sum(bad for *_, bad in pieces)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class Checking(Pass[Gathering]):
             batch = read_codes(source.file(part), whole, source.n_units)
             gatherings[0].update(batch)
             if source.shuffled is not None:
-                gatherings[1].update(shuffled(whole, [batch], source.shuffled, source.seed))
+                gatherings[1].update(shuffled(batch, source.shuffled, source.seed))
 
         with _one_thread_each(len(self.sources)) as pool:
             _finish(pool.map(lambda s: update(s, [found[i] for i in s.gatherings]), self.sources))

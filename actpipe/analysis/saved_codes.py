@@ -7,7 +7,6 @@ by row, its `unit` (two bytes below 65,536 units) and `value`: six bytes a firin
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +15,18 @@ from .firings import Firings
 from .rows import Rows
 
 
-def write_codes(path: Path, batches: Sequence[Firings], n_units: int) -> None:
-    """`batches`: of consecutive blocks."""
-    kind = np.uint16 if n_units <= 1 << 16 else np.uint32
-    lengths = [np.bincount(batch.row, minlength=len(batch.rows.tokens)).astype(np.uint32) for batch in batches]
+def write_codes(path: Path, batch: Firings) -> None:
+    kind = np.uint16 if batch.n_units <= 1 << 16 else np.uint32
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with open(temporary, "wb") as file:
-        np.savez(
-            file,
-            lengths=np.concatenate(lengths),
-            unit=np.concatenate([batch.unit.astype(kind) for batch in batches]),
-            value=np.concatenate([batch.value for batch in batches]),
-        )
+        np.savez(file, lengths=np.diff(batch.starts).astype(np.uint32), unit=batch.unit.astype(kind), value=batch.value)
     os.rename(temporary, path)
 
 
 def read_codes(path: Path, rows: Rows, n_units: int) -> Firings:
     """`rows`: the block that the file is of, as a whole."""
     with np.load(path, allow_pickle=False) as saved:
-        lengths, unit, value = saved["lengths"], saved["unit"].astype(np.int64), saved["value"]
-    row = np.repeat(np.arange(len(lengths)), lengths)
+        lengths, unit, value = saved["lengths"], saved["unit"].astype(np.int32), saved["value"]
+    row = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     return Firings(rows=rows, n_units=n_units, unit=unit, row=row, value=value)

@@ -6,13 +6,14 @@ feature gives that has nothing to do with the text, at its own density, burstine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actpipe.store.hashing import salt, salted
 
+from .compiled import compiled
 from .firings import Firings
 from .rows import WINDOW, Rows
 from .splits import NAMES
@@ -20,32 +21,34 @@ from .splits import NAMES
 _SALT = 0x73687566  # "shuf"
 
 
-def shuffled(rows: Rows, batches: Sequence[Firings], units: NDArray[np.int64], seed: int) -> Firings:
-    """The firings of `units` (increasing) in `batches`, consecutive blocks that make up `rows`, on other tiles."""
-    parts = [_chosen(batch, units) for batch in batches]
-    row = np.concatenate(
-        [row + batch.rows.first - rows.first for batch, (row, _, _) in zip(batches, parts, strict=True)]
-    )
-    unit, value = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
-    target = rows.once(f"shuffling.{seed}", lambda: _targets(rows, seed))[row]
-    order = np.lexsort((unit, target))
-    order = order[target[order] >= 0]
-    return Firings(rows=rows, n_units=len(units), unit=unit[order], row=target[order], value=value[order])
-
-
-def _chosen(
-    batch: Firings, units: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Row, number among `units`, and value of the firings of `units`."""
-    number = np.full(batch.n_units, -1)
+def shuffled(batch: Firings, units: NDArray[np.int64], seed: int) -> Firings:
+    """The firings of `units` (increasing), which are numbered anew, on other tiles."""
+    rows = batch.rows
+    source = rows.once(f"shuffling.{seed}", lambda: _sources(rows, seed))
+    number = np.full(batch.n_units, -1, np.int32)
     number[units] = np.arange(len(units))
-    unit = number[batch.unit]
-    kept = unit >= 0
-    return batch.row[kept], unit[kept], batch.value[kept]
+    unit, row, value = _moved(source, number, batch.starts, batch.unit, batch.value)
+    return Firings(rows=rows, n_units=len(units), unit=unit, row=row, value=value)
 
 
-def _targets(rows: Rows, seed: int) -> NDArray[np.int64]:
-    """[B]: the row that each row's activations go to, −1 where there is none.
+@compiled
+def _moved(source: Any, number: Any, starts: Any, unit: Any, value: Any) -> Any:
+    m = 0
+    for u in unit:
+        m += number[u] >= 0
+    units, rows, values = np.empty(m, np.int32), np.empty(m, np.int32), np.empty(m, np.float32)
+    m = 0
+    for t in range(len(source)):
+        if source[t] >= 0:
+            for i in range(starts[source[t]], starts[source[t] + 1]):
+                if number[unit[i]] >= 0:
+                    units[m], rows[m], values[m] = number[unit[i]], t, value[i]
+                    m += 1
+    return units[:m].copy(), rows[:m].copy(), values[:m].copy()
+
+
+def _sources(rows: Rows, seed: int) -> NDArray[np.int64]:
+    """[B]: the row that each row has its activations from, −1 where there is none.
 
     Tiles of one length and split, in order of a hash, each give to the next: none keeps its own. Where a tile is the
     only one of its kind its activations are dropped.
@@ -63,8 +66,10 @@ def _targets(rows: Rows, seed: int) -> NDArray[np.int64]:
     following = np.where(place == last, first, place + 1)
     target = np.full(len(starts), -1)
     target[order] = np.where(first == last, -1, starts[order[following]])
-    to = np.full(len(tile), -1)
     counted = np.flatnonzero(rows.counted)
     member = np.searchsorted(starts, tile[counted])
-    to[counted] = np.where(target[member] < 0, -1, target[member] + counted - starts[member])
-    return to
+    to = target[member] + counted - starts[member]
+    source = np.full(len(tile), -1)
+    moves = target[member] >= 0
+    source[to[moves]] = counted[moves]
+    return source

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from actpipe.errors import ActpipeError, Misuse
 from actpipe.files import write_json
+from actpipe.memory import keep_freed_memory
 from actpipe.progress import Progress, silent
 
 from .config import AnalyzeConfig
@@ -34,6 +35,7 @@ def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any
     """
     from .inputs import digest, open_inputs  # torch, zarr and pyarrow take seconds to import
 
+    keep_freed_memory()
     refuse_foreign(config.out)
     inputs = open_inputs(config)
     key = digest(inputs, config)

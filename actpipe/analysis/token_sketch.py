@@ -19,7 +19,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .token_sums import Pairs
+from .firings import Firings
+from .token_sums import Pairs, Tokens, token_totals
 
 COUNTERS = 128
 _PENDING = 1 << 20  # entries before they are brought together: 16 MiB
@@ -36,9 +37,12 @@ class TokenSketch:
         self._key, self._total = np.zeros(0, np.int64), np.zeros(0)  # unit · vocabulary + token, increasing
         self._pending: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
 
-    def update(self, unit: NDArray[np.int64], token: NDArray[np.int64], value: NDArray[np.float32]) -> None:
-        np.add.at(self.mass, unit, value.astype(np.float64))
-        self._push(*_summed(unit * self.vocabulary + token, value.astype(np.float64)))
+    def update(self, batch: Firings, tokens: Tokens) -> None:
+        self.add(*token_totals(batch, tokens, self.vocabulary))
+
+    def add(self, key: NDArray[np.int64], total: NDArray[np.float64]) -> None:
+        np.add.at(self.mass, key // self.vocabulary, total)
+        self._push(key, total)
 
     def merge(self, other: Self) -> None:
         self.error += other.error

@@ -6,10 +6,15 @@ while parts are merged. There are at most units · distinct tokens of them, and 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .compiled import compiled
+from .firings import Firings
+
+Tokens = NDArray[np.int64]
 
 
 class Pairs(NamedTuple):
@@ -30,8 +35,13 @@ class TokenSums:
         self.vocabulary = vocabulary  # token ids are below
         self.runs: list[_Run] = []  # each at least twice as long as the next, so every pair is merged log(n) times
 
-    def update(self, unit: NDArray[np.int64], token: NDArray[np.int64], value: NDArray[np.float32]) -> None:
-        self._push(_reduced(unit * self.vocabulary + token, value.astype(np.float64)))
+    def update(self, batch: Firings, tokens: Tokens) -> None:
+        """`tokens` [B]: what activation falls on, the row's own token or another."""
+        self.add(*token_totals(batch, tokens, self.vocabulary))
+
+    def add(self, key: NDArray[np.int64], total: NDArray[np.float64]) -> None:
+        """`key`: unit · vocabulary + token, increasing, without repeats."""
+        self._push(_Run(key, total))
 
     def merge(self, other: Self) -> None:
         for run in other.runs:
@@ -67,16 +77,60 @@ class TokenSums:
 
     def _fold(self) -> None:
         b, a = self.runs.pop(), self.runs.pop()
-        self.runs.append(_reduced(np.concatenate([a.key, b.key]), np.concatenate([a.total, b.total]), "stable"))
+        self.runs.append(_Run(*_merged(a.key, a.total, b.key, b.total)))
 
 
-def _reduced(
-    key: NDArray[np.int64], total: NDArray[np.float64], kind: Literal["quicksort", "stable"] = "quicksort"
-) -> _Run:
-    """Sort by key and add up what has the same key. The stable sort is the faster one where two sorted halves meet."""
-    if not len(key):
-        return _Run(key, total)
-    order = np.argsort(key, kind=kind)
-    key = key[order]
-    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-    return _Run(key[starts], np.add.reduceat(total[order], starts))
+def token_totals(batch: Firings, tokens: Tokens, vocabulary: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """unit · vocabulary + token, increasing, and Σ a of each."""
+    by_token = np.argsort(tokens, kind="stable")
+    found: tuple[NDArray[np.int64], NDArray[np.float64]] = _totals(
+        by_token, tokens, batch.starts, batch.unit, batch.value, batch.n_units, vocabulary
+    )
+    return found
+
+
+@compiled
+def _totals(by_token: Any, tokens: Any, starts: Any, unit: Any, value: Any, n: int, vocabulary: int) -> Any:
+    """A counting sort by unit of rows in order of their tokens: what falls on one token comes together."""
+    begins = np.zeros(n + 1, np.int64)
+    for u in unit:
+        begins[u + 1] += 1
+    for u in range(n):
+        begins[u + 1] += begins[u]
+    stops = begins[:-1].copy()
+    key, total = np.empty(len(unit), np.int64), np.empty(len(unit), np.float64)
+    for t in by_token:
+        for i in range(starts[t], starts[t + 1]):
+            u = np.int64(unit[i])
+            k, at = u * vocabulary + tokens[t], stops[u]
+            if at > begins[u] and key[at - 1] == k:
+                total[at - 1] += value[i]
+            else:
+                key[at], total[at] = k, value[i]
+                stops[u] = at + 1
+    m = 0
+    for u in range(n):
+        for at in range(begins[u], stops[u]):
+            key[m], total[m] = key[at], total[at]
+            m += 1
+    return key[:m].copy(), total[:m].copy()
+
+
+@compiled
+def _merged(a: Any, of_a: Any, b: Any, of_b: Any) -> Any:
+    """Two runs made one; what has the same key is added up."""
+    key, total = np.empty(len(a) + len(b), np.int64), np.empty(len(a) + len(b), np.float64)
+    i, j, m = 0, 0, 0
+    while i < len(a) or j < len(b):
+        if j == len(b) or (i < len(a) and a[i] < b[j]):
+            key[m], total[m] = a[i], of_a[i]
+            i += 1
+        elif i == len(a) or b[j] < a[i]:
+            key[m], total[m] = b[j], of_b[j]
+            j += 1
+        else:
+            key[m], total[m] = a[i], of_a[i] + of_b[j]
+            i += 1
+            j += 1
+        m += 1
+    return key[:m].copy(), total[:m].copy()

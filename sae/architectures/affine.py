@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sae.architecture import Hyper, Params, Size, Trained
+from sae.linear import linear
 from sae.scaling import Scaling
 from sae.start import random_directions
 
@@ -36,7 +37,7 @@ def affine_start(size: Size, generator: torch.Generator, *, length: float = 1.0)
 def pre_activations(params: Params, x: Tensor) -> Tensor:
     """u [..., n] of rows [..., d]."""
     # The subtraction comes first: in model units b_dec carries the mean of the rows, which can be large.
-    return (x - params["b_dec"]) @ params["W_enc"].mT + params["b_enc"]
+    return linear(x - params["b_dec"], params["W_enc"], params["b_enc"])
 
 
 def training_bias(params: Params) -> Tensor:

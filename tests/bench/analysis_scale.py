@@ -119,7 +119,7 @@ class OfTokens:
         self.sums = sums
 
     def update(self, batch: Firings) -> None:
-        self.sums.update(batch.unit, batch.rows.tokens[batch.row], batch.value)
+        self.sums.update(batch, batch.rows.tokens)
 
     def merge(self, other: Any) -> None:
         self.sums.merge(other.sums)
@@ -144,7 +144,7 @@ def passed(empty: Any, parts: list[list[Firings]]) -> Any:
     for part in parts:
         found = deepcopy(empty)
         for batch in part:
-            found.update(replace(batch, _made={}, _parts={}))
+            found.update(replace(batch, _made={}))
         whole.merge(found)
     return whole
 

@@ -6,20 +6,18 @@ fit in them up to 2³¹ rows. Time goes with the firings times the concepts that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 import numpy as np
 
 from actpipe.analysis.agreement import Confusion
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.scores.score import State
 from actpipe.analysis.splits import PROFILE, SCORE
 
 from .labels import Labels, labels_of
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 CHOICE, REPORT = 0, 1  # what is chosen on one set of documents is reported on another
 _SPLITS = (PROFILE, SCORE)
@@ -47,21 +45,12 @@ class ConceptCounts:
             return
         for place, split in enumerate(_SPLITS):
             part = batch.of(split)
-            self._count(place, part, labels.by_concept(rows))
+            starts, row, _ = part.by_unit
+            _add(starts, row, *labels.by_row(rows), self.hits[place])
             self.fires[place] += np.bincount(part.unit, minlength=self.n)
             self.rows[place] += int((rows.counted & (rows.split == split)).sum())
             self.true[place] += labels.true_rows(rows, split)
         np.maximum.at(self.largest, part.unit, part.value)
-
-    def _count(self, place: int, part: Firings, labels: csr_matrix) -> None:
-        """hits[c, u] = Σ_t label[c, t]·fires[t, u]: rows of both matrices come in order, so neither is sorted."""
-        from scipy.sparse import csr_matrix
-
-        starts = np.searchsorted(part.row, np.arange(labels.shape[1] + 1))
-        ones = np.ones(len(part.unit), np.int32)
-        both = labels @ csr_matrix((ones, part.unit.astype(np.int32), starts), shape=(labels.shape[1], self.n))
-        concept = np.repeat(np.arange(labels.shape[0]), np.diff(both.indptr))
-        self.hits[place].reshape(-1)[concept * self.n + both.indices] += both.data
 
     def merge(self, other: Self) -> None:
         for name in ("hits", "fires", "true", "rows"):
@@ -81,3 +70,18 @@ class ConceptCounts:
         fires = self.fires[place][units].astype(np.float64)[:, None]
         false = self.true[place] - hits
         return Confusion(hits, false, fires - hits, self.rows[place] - fires - false)
+
+
+@compiled
+def _add(starts: Any, row: Any, begins: Any, concept: Any, hits: Any) -> None:
+    """Those of row t are concept[begins[t]:begins[t + 1]]."""
+    mine = np.zeros(len(hits), np.int32)  # of one unit: hits[:, u] is spread over the memory
+    for u in range(len(starts) - 1):
+        if starts[u] == starts[u + 1]:
+            continue
+        mine[:] = 0
+        for i in range(starts[u], starts[u + 1]):
+            for k in range(begins[row[i]], begins[row[i] + 1]):
+                mine[concept[k]] += 1
+        for c in range(len(mine)):
+            hits[c, u] += mine[c]

@@ -6,7 +6,6 @@ Kept labels take a bit a row and concept: 51 MB for a million rows and 402 conce
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,9 +18,6 @@ from . import CONCEPTS
 from .bank import Bank
 from .concept import Bools
 from .factors import factor_concepts
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 _KEPT = 1 << 29  # bytes: ten million rows
 _TOGETHER = 1 << 15  # rows labelled together: many small blocks would cost more
@@ -42,9 +38,9 @@ class Labels:
         """[rows, concepts], false at rows that do not count."""
         return rows.once("concepts", lambda: self._found(rows))
 
-    def by_concept(self, rows: Rows) -> csr_matrix:
-        """The same, [concepts, rows] int32."""
-        return rows.once("concepts by row", lambda: _by_concept(self.of(rows)))
+    def by_row(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """The same as lists: those of row t are the second, from the t-th of the first to the next."""
+        return rows.once("concepts by row", lambda: _by_row(self.of(rows)))
 
     def true_rows(self, rows: Rows, split: int) -> NDArray[np.int64]:
         """[concepts], rows of a split where each is true."""
@@ -70,13 +66,9 @@ class Labels:
         self._done[piece] = True
 
 
-def _by_concept(labels: Bools) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
+def _by_row(labels: Bools) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
     row, concept = np.divmod(np.flatnonzero(labels), labels.shape[1])
-    starts = np.searchsorted(row, np.arange(len(labels) + 1))
-    ones = np.ones(len(row), np.int32)
-    return csr_matrix((ones, concept.astype(np.int32), starts), shape=labels.shape).T.tocsr()
+    return np.searchsorted(row, np.arange(len(labels) + 1)), concept.astype(np.int16)
 
 
 _LABELS: WeakKeyDictionary[Corpus, Labels] = WeakKeyDictionary()

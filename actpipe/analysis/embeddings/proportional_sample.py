@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.store.hashing import Words, salt, salted, splitmix64
 
 from .tiles import Peaks
@@ -31,65 +32,110 @@ class Sample(NamedTuple):
     weight: NDArray[np.float64]
 
 
+class _Entries(NamedTuple):
+    """One a tile, ordered by unit, then priority, of equal ones by tile."""
+
+    unit: NDArray[np.int32]
+    tile: NDArray[np.int64]
+    value: NDArray[np.float32]
+    priority: NDArray[np.float64]
+
+    def take(self, index: NDArray[np.int64]) -> _Entries:
+        return _Entries._make(column[index] for column in self)
+
+    def starts(self, n_units: int) -> NDArray[np.int64]:
+        return np.searchsorted(self.unit, np.arange(n_units + 1))
+
+
 class ProportionalSample:
     def __init__(self, n_units: int, *, keep: int, seed: int) -> None:
         self.n_units, self.keep = n_units, keep
         self.unit_words = salted(np.arange(n_units), salt(_SALT, seed))
-        self.unit, self.tile = np.zeros(0, np.int32), np.zeros(0, np.int64)
-        self.value = np.zeros(0, np.float32)
-        self.threshold = np.zeros(n_units)  # priority of the last kept entry of a full unit
-        self._kept = 0  # entries that were there after the last folding
+        self._kept = self._entries(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
     def update(self, tile: NDArray[np.int64], peaks: Peaks) -> None:
-        """Tiles that no other call holds, and what fires in them; values are exact in float32."""
+        """Tiles that no other call holds, ascending, and what fires in them; values are exact in float32."""
         words = splitmix64(tile)
-        high = _priority(self.unit_words[peaks.unit], words[peaks.item], peaks.value) >= self.threshold[peaks.unit]
-        unit, item, value = (column[high] for column in peaks)
-        self.unit = np.append(self.unit, unit.astype(np.int32))
-        self.tile = np.append(self.tile, tile[item])
-        self.value = np.append(self.value, value.astype(np.float32))
-        if len(self.unit) > 2 * self._kept + 65536:
-            self._fold()
-
-    def _priority(self) -> NDArray[np.float64]:
-        return _priority(self.unit_words[self.unit], splitmix64(self.tile), self.value)
-
-    def _fold(self) -> None:
-        """Keep the keep + 1 first of each unit, in order; the last of them, where there are so many, is τ."""
-        priority = self._priority()
-        order = np.lexsort((self.tile, -priority, self.unit))
-        count = np.bincount(self.unit, minlength=self.n_units)
-        starts = np.cumsum(count) - count
-        rank = np.arange(len(order)) - starts[self.unit[order]]
-        last = order[rank == self.keep]
-        self.threshold[self.unit[last]] = priority[last]
-        order = order[rank <= self.keep]
-        self.unit, self.tile, self.value = self.unit[order], self.tile[order], self.value[order]
-        self._kept = len(order)
+        priority = _priority(self.unit_words[peaks.unit], words[peaks.item], peaks.value)
+        starts = np.searchsorted(peaks.unit, np.arange(self.n_units + 1))
+        first = _first(starts, priority, self.keep + 1)
+        unit, item, value = (column[first] for column in peaks)
+        self._add(_Entries(unit.astype(np.int32), tile[item], value.astype(np.float32), priority[first]))
 
     def merge(self, other: Self) -> None:
-        self.unit = np.append(self.unit, other.unit)
-        self.tile = np.append(self.tile, other.tile)
-        self.value = np.append(self.value, other.value)
-        self._fold()
+        self._add(other._kept)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        self._fold()
-        return {"unit": self.unit, "tile": self.tile, "value": self.value}
+        return {name: getattr(self._kept, name) for name in ("unit", "tile", "value")}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        self.unit, self.tile, self.value = (np.array(state[name]) for name in ("unit", "tile", "value"))
-        self._fold()
+        self._kept = self._entries(state["unit"], state["tile"], state["value"])
 
     def finish(self) -> Sample:
-        self._fold()
-        priority = self._priority()
-        kept = priority > self.threshold[self.unit]  # without τ itself, which is 0 where all tiles are there
-        unit = self.unit[kept].astype(np.int64)
-        weight = np.maximum(self.value[kept].astype(np.float64), self.threshold[unit])
-        return Sample(unit, self.tile[kept], weight)
+        """Without the entry after the last, whose priority is τ; it is 0 where all tiles are there."""
+        unit, starts = self._kept.unit.astype(np.int64), self._kept.starts(self.n_units)
+        rank = np.arange(len(unit)) - starts[unit]
+        threshold = np.zeros(self.n_units)
+        threshold[unit[rank == self.keep]] = self._kept.priority[rank == self.keep]
+        kept = rank < self.keep
+        weight = np.maximum(self._kept.value.astype(np.float64), threshold[unit])
+        return Sample(unit[kept], self._kept.tile[kept], weight[kept])
+
+    def _entries(self, unit: NDArray[np.int32], tile: NDArray[np.int64], value: NDArray[np.float32]) -> _Entries:
+        return _Entries(unit, tile, value, _priority(self.unit_words[unit], splitmix64(tile), value))
+
+    def _add(self, new: _Entries) -> None:
+        both = _Entries(*(np.concatenate([one, other]) for one, other in zip(self._kept, new, strict=True)))
+        mine, theirs = self._kept.starts(self.n_units), new.starts(self.n_units) + len(self._kept.unit)
+        self._kept = both.take(_merged(mine, theirs, both.priority, both.tile, self.keep + 1))
 
 
 def _priority(unit: Words, tile: Words, value: NDArray[np.floating]) -> NDArray[np.float64]:
     uniform = (splitmix64(unit ^ tile).astype(np.float64) + 1) / 2.0**64
     return value.astype(np.float64) / uniform
+
+
+@compiled
+def _first(starts: Any, priority: Any, most: int) -> Any:
+    """Of each unit the indices of the `most` entries of highest priority, in order; of equal ones as they come."""
+    n = len(starts) - 1
+    index, first, last = np.empty(len(priority), np.int64), 0, 0
+    for u in range(n):
+        first = last
+        for i in range(starts[u], starts[u + 1]):
+            if last - first == most and priority[i] <= priority[index[last - 1]]:
+                continue
+            if last - first < most:
+                last += 1
+            at = last - 1
+            while at > first and priority[index[at - 1]] < priority[i]:
+                index[at] = index[at - 1]
+                at -= 1
+            index[at] = i
+    return index[:last].copy()
+
+
+@compiled
+def _merged(mine: Any, theirs: Any, priority: Any, tile: Any, most: int) -> Any:
+    """Two lists, each in order, those of unit u in mine[u]:mine[u + 1] and theirs[u]:theirs[u + 1]: indices of the
+    `most` first of both together."""
+    n = len(mine) - 1
+    index, last = np.empty(len(priority), np.int64), 0
+    for u in range(n):
+        i, j, room = mine[u], theirs[u], most
+        while room and (i < mine[u + 1] or j < theirs[u + 1]):
+            if j == theirs[u + 1]:
+                higher = True
+            elif i == mine[u + 1]:
+                higher = False
+            else:
+                higher = priority[i] > priority[j] or (priority[i] == priority[j] and tile[i] < tile[j])
+            if higher:
+                index[last] = i
+                i += 1
+            else:
+                index[last] = j
+                j += 1
+            last += 1
+            room -= 1
+    return index[:last].copy()

@@ -7,11 +7,12 @@ unit's largest. Tiles never overlap and never cross a document (rows.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.rows import WINDOW, Rows
@@ -78,19 +79,23 @@ def peaks_of(batch: Firings) -> Peaks:
 
 
 def _peaks_of(batch: Firings) -> Peaks:
-    from scipy.sparse import csr_array
+    return Peaks(*_peaks(*batch.by_unit, tiles_of(batch.rows).of_row))
 
-    tiles, of_row = tiles_of(batch.rows)
-    item = of_row[batch.row]
-    inside = item >= 0
-    item, unit, value = item[inside], batch.unit[inside], batch.value[inside]
-    starts = np.searchsorted(item, np.arange(len(tiles.tile) + 1))
-    # To columns is a counting sort: by unit, and within a unit by tile as before. Duplicates stay.
-    by_unit = csr_array((value, unit, starts), shape=(len(tiles.tile), batch.n_units)).tocsc()
-    unit = np.repeat(np.arange(batch.n_units), np.diff(by_unit.indptr))
-    item = by_unit.indices.astype(np.int64)
-    first = np.ones(len(item), dtype=bool)
-    first[1:] = (item[1:] != item[:-1]) | (unit[1:] != unit[:-1])
-    first = np.flatnonzero(first)
-    peak = np.maximum.reduceat(by_unit.data, first) if len(first) else by_unit.data
-    return Peaks(unit[first], item[first], peak.astype(np.float64))
+
+@compiled
+def _peaks(starts: Any, row: Any, value: Any, tile_of_row: Any) -> Any:
+    unit, item, peak = np.empty(len(row), np.int64), np.empty(len(row), np.int64), np.empty(len(row), np.float64)
+    m = 0
+    for u in range(len(starts) - 1):
+        last = -1  # tile of this unit
+        for i in range(starts[u], starts[u + 1]):
+            tile = tile_of_row[row[i]]
+            if tile < 0:
+                continue
+            if tile != last:
+                unit[m], item[m], peak[m] = u, tile, value[i]
+                last = tile
+                m += 1
+            elif value[i] > peak[m - 1]:
+                peak[m - 1] = value[i]
+    return unit[:m].copy(), item[:m].copy(), peak[:m].copy()

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.rows import Rows
@@ -51,13 +50,9 @@ NONE = Fired(_NONE, _NONE, _NONE, np.zeros(0, np.uint64), _NONE, _NO_VALUES, _NO
 
 
 def by_unit(batch: Firings, rows: NDArray[np.bool_]) -> ByUnit:
-    """The firings on some rows [B]. A matrix that is read by columns is sorted in time linear in its entries."""
-    n_rows, chosen = len(rows), np.flatnonzero(rows)
-    starts = np.searchsorted(batch.row, np.arange(n_rows + 1))
-    entries = batch.value, batch.unit.astype(np.int32), starts.astype(np.int32)
-    columns = csr_matrix(entries, shape=(n_rows, batch.n_units))[chosen].tocsc()
-    unit = np.repeat(np.arange(batch.n_units), np.diff(columns.indptr))
-    return ByUnit(unit, chosen[columns.indices], columns.data)
+    """The firings on some rows [B]."""
+    starts, row, value = batch.on(rows).by_unit
+    return ByUnit(np.repeat(np.arange(batch.n_units), np.diff(starts)), row.astype(np.int64), value)
 
 
 def fired(rows: Rows, firings: ByUnit, word: np.uint64) -> Fired:

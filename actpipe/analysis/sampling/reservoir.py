@@ -71,9 +71,11 @@ class Reservoir:
     def add(self, found: Fired, priority: Words) -> None:
         """Windows of documents that were not added before."""
         bins = bin_of(found.value)
-        self.counts.update(found.unit, bins, np.ones(len(bins), np.float32))
+        key = found.unit * BINS + bins
+        distinct, times = np.unique(key, return_counts=True)
+        self.counts.add(distinct, times.astype(np.float64))
         sizes = found.document.astype(np.int32), found.windows.astype(np.int32)
-        self._push(Entries(found.unit * BINS + bins, priority, *sizes, found.row))
+        self._push(Entries(key, priority, *sizes, found.row))
 
     def merge(self, other: Self) -> None:
         self.counts.merge(other.counts)

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.rows import Rows
-from actpipe.analysis.sampling.fired import borders, by_unit
+from actpipe.analysis.sampling.fired import borders
 from actpipe.analysis.sampling.frame import Ints, Seen, State, extents
 
 from .score import Accumulator, Metric, Score, Scored, Subject
@@ -54,17 +55,10 @@ class Places:
         rows, context = batch.rows, self.corpus.store.context
         position_bin = np.arange(len(rows.tokens)) % context * BINS // context
         self.rows += np.bincount(position_bin[rows.counted], minlength=BINS)
-        # In place of bincount: the cost is of the firings, not of the units.
-        np.add.at(self.histogram.reshape(-1), batch.unit * BINS + position_bin[batch.row], 1)
-        np.add.at(self.first, batch.unit[_first_rows(rows, context)[batch.row]], 1)
-        found = by_unit(batch, rows.counted)
-        follows = (found.unit[1:] == found.unit[:-1]) & (found.row[1:] - found.row[:-1] <= FOLLOWS)
-        free = found.row + FOLLOWS < rows.span_stop[found.row]
-        np.add.at(self.free, found.unit[free], 1)
-        np.add.at(self.followed, found.unit[:-1][follows & free[:-1]], 1)
-        document = rows.documents[found.row]
-        each = borders(found.unit, document)
-        unit, document = found.unit[each], document[each]
+        starts, row, _ = batch.by_unit
+        first = _first_rows(rows, context)
+        _add(starts, row, position_bin, first, rows.span_stop, self.histogram, self.first, self.free, self.followed)
+        unit, document = _documents(starts, row, rows.documents)
         whole = self.extents.whole(rows, document)
         np.add.at(self.documents, unit[whole], 1)
         self._seen.add(np.array([[rows.first, rows.first + len(rows.tokens)]]))
@@ -106,6 +100,42 @@ class Places:
         whole = self.extents.seen(self._seen, document)
         np.add.at(self.documents, unit[whole], 1)
         self._open, self._left = [keys[~whole]], int((~whole).sum())
+
+
+@compiled
+def _add(
+    starts: Any,
+    row: Any,
+    position_bin: Any,
+    is_first: Any,
+    span_stop: Any,
+    histogram: Any,
+    first: Any,
+    free: Any,
+    followed: Any,
+) -> None:
+    for u in range(len(first)):
+        for i in range(starts[u], starts[u + 1]):
+            t = row[i]
+            histogram[u, position_bin[t]] += 1
+            first[u] += is_first[t]
+            if t + FOLLOWS < span_stop[t]:
+                free[u] += 1
+                followed[u] += i + 1 < starts[u + 1] and row[i + 1] - t <= FOLLOWS
+
+
+@compiled
+def _documents(starts: Any, row: Any, document: Any) -> Any:
+    """A line for each run of a unit's firings in one document: its number and the document's."""
+    units, documents = np.empty(len(row), np.int64), np.empty(len(row), np.int64)
+    m = 0
+    for u in range(len(starts) - 1):
+        for i in range(starts[u], starts[u + 1]):
+            here = document[row[i]]
+            if i == starts[u] or documents[m - 1] != here:
+                units[m], documents[m] = u, here
+                m += 1
+    return units[:m].copy(), documents[:m].copy()
 
 
 def _first_rows(rows: Rows, context: int) -> NDArray[np.bool_]:

@@ -11,11 +11,12 @@ Memory: 17 bytes a firing, at most `at_most` a unit after a look (`kept`), plus 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.rows import Rows
 from actpipe.store.hashing import salt, salted
@@ -70,7 +71,7 @@ class ThinnedFirings:
         unit, row, value = batch.unit, batch.row, batch.value
         if low.any():
             unit, row, value, here = unit[~low], row[~low], value[~low], here[~low]
-        self._pending.append(Kept(unit.astype(np.int32), row + batch.rows.first, value, here))
+        self._pending.append(Kept(unit, row + np.int64(batch.rows.first), value, here))
         self._n_pending += len(unit)
         if self._n_pending >= PENDING:
             self._look()
@@ -118,7 +119,7 @@ class ThinnedFirings:
             return
         fresh = _joined(self._pending)
         self._pending, self._n_pending = [], 0
-        np.add.at(self.counts, (fresh.unit, fresh.level), 1)
+        _count(fresh.unit, fresh.level, self.counts)
         self._kept.append(fresh)
         self._raise_floors(self.floor)
 
@@ -135,6 +136,12 @@ class ThinnedFirings:
         """Beyond it, what floors have dropped is let go: twice what can be left, so the work stays linear."""
         level = np.arange(LEVELS)
         return 2 * int(np.where(level >= self.floor[:, None], self.counts, 0).sum()) + PENDING
+
+
+@compiled
+def _count(unit: Any, level: Any, counts: Any) -> None:
+    for i in range(len(unit)):
+        counts[unit[i], level[i]] += 1
 
 
 def _joined(parts: list[Kept]) -> Kept:

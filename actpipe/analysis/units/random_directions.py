@@ -16,6 +16,7 @@ from torch import Tensor
 
 from actpipe.analysis.corpus import Corpus
 from actpipe.store import Store
+from sae.linear import linear
 
 from .unit_set import UnitSet
 
@@ -69,7 +70,7 @@ class RandomDirections(UnitSet):
         return self.drawn
 
     def codes(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) @ self.drawn.T).sub_(self.threshold).relu_()
+        return linear(x - self.mean, self.drawn, -self.threshold).relu_()
 
 
 def _thresholds(projected: Tensor, targets: NDArray[np.float64]) -> Tensor:
