@@ -11,6 +11,7 @@ import pytest
 from actpipe.analysis import agreement
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.ngrams import KINDS, fields, preceding
+from actpipe.analysis.ngrams_order import ByRow
 from actpipe.analysis.scores import Scored, Subject
 from actpipe.analysis.scores.rule_json import RuleList
 from actpipe.analysis.scores.rule_lists import Execution, RuleLists
@@ -280,7 +281,8 @@ def executed(subject: Subject, codes: np.ndarray, tokens: list[list[int]]) -> di
     lists = RuleLists(unit, position, kind, said, np.ones(len(unit)), np.ones(len(unit)))
     measured = Measured(Execution(lists, len(tokens), (32,)))
     row, fired = np.nonzero(codes)
-    measured.update(fields(preceding(rows), None), fired, row, codes[row, fired])
+    starts = np.searchsorted(row, np.arange(len(codes) + 1))
+    measured.update(fields(preceding(rows), None), ByRow(starts, fired.astype(np.int32), codes[row, fired]))
     units = Units(
         np.full(len(tokens), len(codes)),
         (codes > 0).sum(0),

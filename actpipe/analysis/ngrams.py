@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actpipe.store.hashing import Words, salt, splitmix64
+from actpipe.store.hashing import Words, salt
 
+from .compiled import compiled
 from .rows import Rows
 
 Fields = NDArray[np.int32]  # [n, 6]
@@ -81,10 +83,30 @@ def keys(of: Fields, asks: Sequence[int]) -> Words:
 
     Among 10⁶ patterns and 10⁹ different contexts two meet by chance with probability 5·10⁻⁵.
     """
-    word = np.full(len(of), salt(*asks), dtype=np.uint64)
-    for column in asks:
-        word = splitmix64(word ^ of[:, column].astype(np.uint64))
-    return np.where((of[:, list(asks)] >= 0).all(axis=1), word | np.uint64(1), np.uint64(0))
+    found: Words = _keys(np.ascontiguousarray(of), np.array(asks, np.int64), salt(*asks))
+    return found
+
+
+@compiled
+def _keys(of: Any, asks: Any, word: Any) -> Any:
+    found = np.zeros(len(of), np.uint64)
+    for i in range(len(of)):
+        key, is_whole = word, True
+        for column in asks:
+            is_whole &= of[i, column] >= 0
+            key = _mixed(key ^ np.uint64(of[i, column]))
+        if is_whole:
+            found[i] = key | np.uint64(1)
+    return found
+
+
+@compiled
+def _mixed(word: Any) -> Any:
+    """store.hashing.splitmix64 of one number."""
+    word += np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
 
 
 def shape(of: Fields) -> NDArray[np.int64]:

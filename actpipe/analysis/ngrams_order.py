@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import compiled
+
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]
 
 
 class Depth(NamedTuple):
     """The n-grams of one length, numbered along the order."""
 
-    node: NDArray[np.int32]  # [R] of each row in order
+    node: Ints32  # [R] of each row in order
     first: Ints  # [nodes] place in order of the first row of each
     counts: Ints  # [nodes, 2] rows by fold; 0 where the n-gram would reach over a border
 
 
 class Order(NamedTuple):
-    row: Ints  # [R] which row stands at each place
-    place: Ints  # [R] where each row stands
-    fold: NDArray[np.int8]  # [R] by place
+    row: Ints32  # [R] which row stands at each place
     depths: tuple[Depth, ...]
 
 
-def ordered(columns: Sequence[NDArray[np.int32]], fold: NDArray[np.int8]) -> Order:
+def ordered(columns: Sequence[Ints32], fold: NDArray[np.int8]) -> Order:
     """Rows [R] ordered by the columns; depth i are the runs that agree in columns 0 … i."""
     row = np.lexsort(tuple(columns)[::-1])
-    place = np.empty_like(row)
-    place[row] = np.arange(len(row))
     fold = fold[row]
     change = np.zeros(len(row), dtype=bool)
     change[:1] = True
@@ -46,7 +45,7 @@ def ordered(columns: Sequence[NDArray[np.int32]], fold: NDArray[np.int8]) -> Ord
         total = np.diff(first, append=len(row))
         counts = np.stack([total - second, second], axis=1) * inside[:, None]
         depths.append(Depth(node, first, counts))
-    return Order(row, place, fold, tuple(depths))
+    return Order(row.astype(np.int32), tuple(depths))
 
 
 def distinct_longer(order: Order, depth: int, longer: int) -> Ints:
@@ -55,45 +54,40 @@ def distinct_longer(order: Order, depth: int, longer: int) -> Ints:
     return np.bincount(of.node[order.depths[longer].first], minlength=len(of.first))
 
 
-class Sums(NamedTuple):
-    """What units do on n-grams of one depth; one entry for each pair with at least `at_least` firings."""
+class ByRow(NamedTuple):
+    """Firings on the rows of a text, in order of row."""
 
-    unit: Ints
-    node: Ints
-    firings: Ints
-    total: NDArray[np.float64]  # [m, 2] Σa by fold
+    starts: Ints  # [R + 1]: those of row r are starts[r]:starts[r + 1]
+    unit: Ints32  # [m]
+    value: NDArray[np.float32]  # [m]
 
 
 class Swept(NamedTuple):
     """Firings in order of (unit, place)."""
 
-    unit: Ints
-    place: Ints
-    value: NDArray[np.float64]
+    starts: Ints  # [n + 1]: those of unit u are starts[u]:starts[u + 1]
+    place: Ints32  # [m]
+    value: NDArray[np.float32]  # [m]
 
 
-def swept(order: Order, unit: Ints, row: Ints, value: NDArray[np.float64]) -> Swept:
-    """At most 2^22 firings at once: unit, place and number are sorted as one word of 64 bits."""
-    places, numbers = max(len(order.row), 1), max(len(unit), 1)
-    word = np.sort((unit * places + order.place[row]) * numbers + np.arange(len(unit)))
-    pair, number = np.divmod(word, numbers)
-    found, place = np.divmod(pair, places)
-    return Swept(found, place, value[number])
+def swept(row: Ints32, firings: ByRow, n_units: int) -> Swept:
+    """`row` [R]: which stands at each place."""
+    return Swept(*_swept(row, *firings, n_units))
 
 
-def sums(order: Order, firings: Swept, depth: int, *, eligible: NDArray[np.bool_], at_least: int) -> Sums:
-    """Over the n-grams of a depth that are `eligible` [nodes]."""
-    of = order.depths[depth]
-    node = of.node[firings.place]
-    kept = np.flatnonzero(eligible[node])
-    unit, node = firings.unit[kept], node[kept]
-    starts = np.flatnonzero((np.diff(unit, prepend=-1) != 0) | (np.diff(node, prepend=-1) != 0))
-    fired = np.diff(starts, append=len(kept))
-    if not len(starts):
-        return Sums(starts, starts, starts, np.zeros((0, 2)))
-    value = firings.value[kept]
-    whole = np.add.reduceat(value, starts)
-    second = np.add.reduceat(value * order.fold[firings.place[kept]], starts)
-    often = fired >= at_least
-    total = np.stack([whole - second, second], axis=1)[often]
-    return Sums(unit[starts][often], node[starts][often].astype(np.int64), fired[often], total)
+@compiled
+def _swept(row: Any, starts: Any, unit: Any, value: Any, n_units: int) -> Any:
+    """A counting sort."""
+    first = np.zeros(n_units + 1, np.int64)
+    for u in unit:
+        first[u + 1] += 1
+    for u in range(n_units):
+        first[u + 1] += first[u]
+    at = first[:-1].copy()
+    places, values = np.empty(len(unit), np.int32), np.empty(len(unit), np.float32)
+    for place in range(len(row)):
+        for i in range(starts[row[place]], starts[row[place] + 1]):
+            u = unit[i]
+            places[at[u]], values[at[u]] = place, value[i]
+            at[u] += 1
+    return first, places, values

@@ -13,12 +13,13 @@ when it fires weakly has a positive slope.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actpipe.analysis.agreement import PREVALENCE
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.firings import Firings
 
 from .rule_lists import Floats, Ints
@@ -30,10 +31,18 @@ _LOWEST = (127 - 18) << _PER_OCTAVE_BITS  # 127: the bias of a float32's exponen
 _LEAST_DECILES = 3  # with firings, for a slope
 
 
-def bins(value: NDArray[np.float32]) -> NDArray[np.int64]:
+def bins(value: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Read off the exponent and the first bits of the mantissa, which grow with a positive number."""
-    code = value.astype(np.float32).view(np.int32) >> (23 - _PER_OCTAVE_BITS)
-    return np.asarray(np.clip(code - _LOWEST, 0, BINS - 1).astype(np.int64))
+    found: NDArray[np.uint8] = _bins(np.ascontiguousarray(value, np.float32).view(np.int32))
+    return found
+
+
+@compiled
+def _bins(bits: Any) -> Any:
+    found = np.empty(len(bits), np.uint8)
+    for i in range(len(bits)):
+        found[i] = min(max((bits[i] >> (23 - _PER_OCTAVE_BITS)) - _LOWEST, 0), BINS - 1)
+    return found
 
 
 def lower_edges() -> Floats:
@@ -48,7 +57,7 @@ class Magnitudes:
         self.counts = np.zeros((n_units, BINS), dtype=np.int32)
 
     def update(self, batch: Firings) -> None:
-        np.add.at(self.counts, (batch.unit, bins(batch.value)), 1)
+        _count(self.counts, batch.unit, bins(batch.value))
 
     def merge(self, other: Self) -> None:
         self.counts += other.counts
@@ -59,6 +68,12 @@ class Magnitudes:
         middle = np.cumsum(self.counts, axis=1, dtype=np.int64) - self.counts / 2
         share = np.divide(middle, total, out=np.zeros(self.counts.shape), where=total > 0)
         return np.asarray(np.minimum(share * DECILES, DECILES - 1).astype(np.uint8))
+
+
+@compiled
+def _count(counts: Any, unit: Any, which: Any) -> None:
+    for i in range(len(unit)):
+        counts[unit[i], which[i]] += 1
 
 
 class Deciles(NamedTuple):

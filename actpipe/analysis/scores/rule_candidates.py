@@ -7,15 +7,20 @@ only chance gains nothing on average.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from threading import Lock
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actpipe.analysis.ngrams import FIELDS, KINDS, Fields, fields
-from actpipe.analysis.ngrams_order import Order, Swept, distinct_longer, ordered, sums, swept
+from actpipe.analysis.compiled import compiled
+from actpipe.analysis.corpus import Corpus
+from actpipe.analysis.ngrams import FIELDS, KINDS, Fields, fields, token_classes
+from actpipe.analysis.ngrams_order import ByRow, Ints32, Order, Swept, distinct_longer, ordered, swept
+from actpipe.analysis.splits import EXPLAIN
 
-from .text_rows import Text
+from .text_rows import text_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,66 +59,77 @@ class Base(NamedTuple):
         return np.asarray(np.divide(self.total, self.rows, out=np.repeat(whole, 2, axis=1), where=self.rows > 0))
 
 
+class Grams(NamedTuple):
+    """The n-grams of one kind that stand in the text often enough."""
+
+    kind: int  # index in KINDS
+    at: Ints32  # [R] the number of each row's, by place in the order; −1 where there is none
+    rows: Floats  # [G, 2] by fold
+    trust: Floats  # [G]
+    fields: Fields  # [G, 6]
+
+
+class Side(NamedTuple):
+    """The text in one order."""
+
+    row: Ints32  # [R] which row stands at each place
+    fold: NDArray[np.int8]  # [R] by place
+    grams: tuple[Grams, ...]
+
+
 class Orders(NamedTuple):
-    ending: Order
-    after: Order
-    fields: Fields  # [R, 6] by row
-    rows: Ints  # [2] by fold
+    """All that candidates need to know of the text."""
 
-    @classmethod
-    def of(cls, text: Text, classes: NDArray[np.int32] | None) -> Self:
-        said = fields(text.tokens, classes)
-        class0, token0, class1, token1, token2, token3 = said.T
-        fourth = text.tokens[:, 4]
-        return cls(
-            ordered((class0, token0, token1, token2, token3, fourth), text.fold),
-            ordered((class1, token1, token2, token3), text.fold),
-            said,
-            np.bincount(text.fold, minlength=2),
+    row: Ints  # [R] number in the store, increasing
+    fold: NDArray[np.int8]  # [R]
+    fields: Fields  # [R, 6]
+    sides: tuple[Side, ...]
+
+
+_MADE: WeakKeyDictionary[Corpus, dict[tuple[int, int], Orders]] = WeakKeyDictionary()
+_MAKING = Lock()
+
+
+def orders_of(corpus: Corpus, seed: int, floor: int) -> Orders:
+    """Of the explain split from a level on (thinned_firings); made once a corpus whoever asks: 200 bytes a row."""
+    with _MAKING:
+        made = _MADE.setdefault(corpus, {})
+        if (seed, floor) not in made:
+            made[seed, floor] = _orders(corpus, seed, floor)
+        return made[seed, floor]
+
+
+def classes_of(corpus: Corpus) -> NDArray[np.int32] | None:
+    return None if corpus.texts is None else token_classes(corpus.texts, corpus.vocabulary)
+
+
+def _orders(corpus: Corpus, seed: int, floor: int) -> Orders:
+    text = text_of(corpus, EXPLAIN, seed).from_level(floor)
+    said = fields(text.tokens, classes_of(corpus))
+    class0, token0, class1, token1, token2, token3 = said.T
+    ending = ordered((class0, token0, token1, token2, token3, text.tokens[:, 4]), text.fold)
+    after = ordered((class1, token1, token2, token3), text.fold)
+    sides = [
+        Side(
+            order.row, text.fold[order.row], tuple(_grams(order, said, _NUMBER[name], *depths) for name, *depths in of)
         )
+        for order, of in ((ending, _ENDING), (after, _AFTER))
+    ]
+    return Orders(text.row, text.fold, said, tuple(sides))
 
 
-def base(rows: Ints, fold: NDArray[np.int8], unit: Ints, value: Floats, n_units: int) -> Base:
-    """`rows` [2], `fold` [m] of each firing."""
-    total = summed(unit * 2 + fold, value, 2 * n_units).reshape(n_units, 2)
-    squares = summed(unit, value**2, n_units)
-    spread = squares - total.sum(axis=1) ** 2 / max(rows.sum(), 1)
-    return Base(np.tile(rows.astype(np.float64), (n_units, 1)), total, spread)
-
-
-def summed(at: Ints, value: Floats, n: int) -> Floats:
-    return np.asarray(np.bincount(at, weights=value, minlength=n), dtype=np.float64)
-
-
-def candidates(orders: Orders, base: Base, unit: Ints, row: Ints, value: Floats) -> Candidates:
-    """Of all units at once; `row` [m] counts in the text."""
-    found = []
-    for order, shapes in ((orders.ending, _ENDING), (orders.after, _AFTER)):
-        firings = swept(order, unit, row, value)
-        found += [_of_kind(orders, order, firings, base, _NUMBER[name], *depths) for name, *depths in shapes]
-    return Candidates._make(np.concatenate(arrays) for arrays in zip(*found, strict=True))
-
-
-def _of_kind(
-    orders: Orders, order: Order, firings: Swept, base: Base, kind: int, depth: int, longer: int
-) -> Candidates:
-    of = order.depths[depth]
-    total_rows = of.counts.sum(axis=1)
-    eligible = total_rows >= LEAST_ROWS
-    if KINDS[kind].asks[0] in (FIELDS.index("class0"), FIELDS.index("class1")):
+def _grams(order: Order, said: Fields, kind: int, depth: int, longer: int) -> Grams:
+    of, asks = order.depths[depth], KINDS[kind].asks
+    rows = of.counts.sum(axis=1)
+    eligible = rows >= LEAST_ROWS
+    if FIELDS[asks[0]] in ("class0", "class1"):
         eligible &= distinct_longer(order, depth, depth + 1) > 1  # a class of one token is that token
-    found = sums(order, firings, depth, eligible=eligible, at_least=LEAST_FIRINGS)
-    node, unit = found.node, found.unit
-    trust = (total_rows / np.maximum(total_rows + distinct_longer(order, depth, longer), 1))[node]
-    rows = of.counts[node].astype(np.float64)
-    gained = gain(rows, found.total, trust, base.mean[unit])
-    kept = np.flatnonzero(gained >= LEAST_GAIN * base.spread[unit])
-    said = np.full((len(kept), len(FIELDS)), -1, dtype=np.int32)
-    known = _implied(KINDS[kind].asks)
-    said[:, known] = orders.fields[order.row[of.first[node[kept]]]][:, known]
-    return Candidates(
-        unit[kept], np.full(len(kept), kind), said, rows[kept], found.total[kept], trust[kept], gained[kept]
-    )
+    number = np.where(eligible, np.cumsum(eligible) - 1, -1).astype(np.int32)
+    trust = rows / np.maximum(rows + distinct_longer(order, depth, longer), 1)
+    known = _implied(asks)
+    patterns = np.full((int(eligible.sum()), len(FIELDS)), -1, dtype=np.int32)
+    patterns[:, known] = said[order.row[of.first[eligible]]][:, known]
+    return Grams(kind, number[of.node], of.counts[eligible].astype(np.float64), trust[eligible], patterns)
 
 
 def _implied(asks: tuple[int, ...]) -> list[int]:
@@ -121,18 +137,67 @@ def _implied(asks: tuple[int, ...]) -> list[int]:
     return sorted({*asks, *(column - 1 for column in asks if FIELDS[column] in ("token0", "token1"))})
 
 
-def shrunk(rows: Floats, total: Floats, trust: Floats, otherwise: Floats) -> Floats:
-    """λ·(mean of the n-gram) + (1 − λ)·(what would be said without it); [..., 2] by fold."""
-    mean = np.divide(total, rows, out=otherwise.copy(), where=rows > 0)
-    return trust[..., None] * mean + (1 - trust[..., None]) * otherwise
+def summed(at: Ints, value: Floats, n: int) -> Floats:
+    return np.asarray(np.bincount(at, weights=value, minlength=n), dtype=np.float64)
 
 
-def gain(rows: Floats, total: Floats, trust: Floats, otherwise: Floats) -> Floats:
-    """How much squared error a rule takes away, each fold predicted from the other one:
+def candidates(orders: Orders, base: Base, firings: ByRow) -> Candidates:
+    """Of all units at once."""
+    found = []
+    for side in orders.sides:
+        by_unit = swept(side.row, firings, len(base.spread))
+        found += [_of_kind(grams, side.fold, by_unit, base) for grams in side.grams]
+    return Candidates._make(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+
+
+def _of_kind(grams: Grams, fold: NDArray[np.int8], firings: Swept, base: Base) -> Candidates:
+    least = LEAST_GAIN * base.spread
+    unit, gram, total, gained = _gaining(*firings, fold, grams.at, grams.rows, grams.trust, base.mean, least)
+    kind = np.full(len(unit), grams.kind)
+    return Candidates(unit, kind, grams.fields[gram], grams.rows[gram], total, grams.trust[gram], gained)
+
+
+@compiled
+def _gaining(
+    starts: Any, place: Any, value: Any, fold: Any, at: Any, rows: Any, trust: Any, mean: Any, least: Any
+) -> Any:
+    """(unit, n-gram, Σa by fold, gain) of the n-grams that gain at least `least` of a unit."""
+    most = len(place) // LEAST_FIRINGS + 1  # memory that is not written to costs nothing
+    units, grams = np.empty(most, np.int64), np.empty(most, np.int64)
+    totals, gains = np.empty((most, 2)), np.empty(most)
+    n, total = 0, np.zeros(2)
+    for unit in range(len(starts) - 1):
+        i = starts[unit]
+        while i < starts[unit + 1]:
+            gram = at[place[i]]
+            fired = 0
+            total[:] = 0
+            while i < starts[unit + 1] and at[place[i]] == gram:
+                total[fold[place[i]]] += value[i]
+                fired += 1
+                i += 1
+            if gram < 0 or fired < LEAST_FIRINGS:
+                continue
+            gained = gain(rows[gram], total, trust[gram], mean[unit])
+            if gained >= least[unit]:
+                units[n], grams[n], totals[n], gains[n] = unit, gram, total, gained
+                n += 1
+    return units[:n].copy(), grams[:n].copy(), totals[:n].copy(), gains[:n].copy()
+
+
+@compiled
+def gain(rows: Any, total: Any, trust: float, otherwise: Any) -> float:
+    """How much squared error a rule takes away, each fold predicted from the other one; [2] by fold:
 
     Σ_t (a − p)² − (a − m)² = 2(m − p)Σa − (m² − p²)n, m the rule's mean and p what is said otherwise.
+
+    m is shrunk: λ·(mean of the n-gram) + (1 − λ)·p.
     """
-    mean = shrunk(rows, total, trust, otherwise)[..., ::-1]
-    before = otherwise[..., ::-1]
-    saved: Floats = (2 * (mean - before) * total - (mean**2 - before**2) * rows).sum(axis=-1)
+    saved = 0.0
+    for fold in range(2):
+        other = 1 - fold
+        p = otherwise[other]
+        mean = total[other] / rows[other] if rows[other] > 0 else p
+        m = trust * mean + (1 - trust) * p
+        saved += 2 * (m - p) * total[fold] - (m**2 - p**2) * rows[fold]
     return saved

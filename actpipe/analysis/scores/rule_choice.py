@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from actpipe.analysis.compiled import compiled
 
 from .rule_candidates import LEAST_GAIN, Base, Candidates, Floats, Ints, gain
 
@@ -20,94 +21,102 @@ class Choice(NamedTuple):
 
 
 def choose(of: Candidates, base: Base) -> Choice:
-    """Greedy for all units at once, until a rule would gain less than LEAST_GAIN of the unit's spread.
+    """Greedy, until a rule would gain less than LEAST_GAIN of the unit's spread.
 
     A rule owns the rows that no longer or higher rule chosen before owns; what it would say there is compared with
     what the list says without it. Two rules of which neither contains the other are taken to share no rows: exact but
     for a rule on the row's own token beside one on what stands before it. What a rule then says twice is found when
     the lists are executed.
     """
-    board = _Board(of, base)
-    found = []
-    for position in range(_MOST_CHOSEN):
-        best = board.best()
-        if not len(best.unit):
-            break
-        mean = board.total[best.place, best.column].sum(axis=1) / board.rows[best.place, best.column].sum(axis=1)
-        found.append((board.index[best.place, best.column], np.full(len(best.unit), position), mean, best.unit))
-        board.take(best)
-    if not found:
-        return Choice(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    candidate, positions, means, unit = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    order = np.lexsort((positions, unit))
-    return Choice(candidate[order], positions[order], means[order])
+    considered, starts = _most_promising(of)
+    unit = of.unit[considered[starts[:-1]]]
+    some = Candidates._make(array[considered] for array in of)
+    start = base.rows[unit], base.total[unit], LEAST_GAIN * base.spread[unit]
+    chosen, mean = _greedy(starts, some.fields, some.kind, some.rows, some.total, some.trust, *start, _MOST_CHOSEN)
+    which, position = np.nonzero(chosen >= 0)
+    return Choice(considered[chosen[which, position]], position, mean[which, position])
 
 
-class _Best(NamedTuple):
-    place: Ints  # row of the board
-    unit: Ints
-    column: Ints
-
-
-class _Board:
-    """[A, C] candidates of the units that still choose, most promising first; −1 in `index` where there is none."""
-
-    def __init__(self, of: Candidates, base: Base) -> None:
-        index, self.unit = _most_promising(of)
-        self.index = index
-        there = index >= 0
-        at = np.where(there, index, 0)
-        self.fields = np.where(there[..., None], of.fields[at], -2)  # contains nothing, is contained in nothing
-        self.rows = of.rows[at] * there[..., None]
-        self.total = of.total[at] * there[..., None]
-        self.trust, self.kind = of.trust[at], of.kind[at]
-        self.rest = Base(*(array[self.unit] for array in base))  # rows that no rule owns
-        self.said = np.repeat(self.rest.mean[:, None, :], index.shape[1], axis=1)  # without the candidate
-        self.speaker = np.full(index.shape, -1)  # kind of the rule that says it, −1: none, but the mean of the rest
-        self.free = there
-
-    def best(self) -> _Best:
-        """Of each unit that gains enough; the others leave the board."""
-        free = self.free & (self.rows.sum(axis=-1) > 0)
-        gained = np.where(free, gain(self.rows, self.total, self.trust, self.said), -np.inf)
-        column = gained.argmax(axis=1) if gained.size else np.zeros(len(gained), np.int64)
-        least = LEAST_GAIN * self.rest.spread
-        going = gained[np.arange(len(column)), column] >= least if gained.size else np.zeros(len(column), bool)
-        if not going.all():
-            for name in ("index", "unit", "fields", "rows", "total", "trust", "kind", "said", "speaker", "free"):
-                setattr(self, name, getattr(self, name)[going])
-            self.rest = Base(*(array[going] for array in self.rest))
-            column = column[going]
-        return _Best(np.arange(len(column)), self.unit, column)
-
-    def take(self, best: _Best) -> None:
-        at = best.place, best.column
-        fields, rows, total = self.fields[at][:, None, :], self.rows[at], self.total[at]
-        fresh = (self.speaker[at] < 0)[:, None]
-        # Not shrunk: else longer n-grams of the same mean would seem to add what shrinking has taken away.
-        mean = np.divide(total, rows, out=self.said[at].copy(), where=rows > 0)
-        equal = self.fields == fields
-        within = (equal | (fields == -1)).all(axis=-1)  # candidates that the rule contains
-        around = (equal | (self.fields == -1)).all(axis=-1)  # candidates that contain the rule
-        spoken = within & (self.speaker < self.kind[at][:, None])
-        self.said = np.where(spoken[..., None], mean[:, None, :], self.said)
-        self.speaker = np.where(spoken, self.kind[at][:, None], self.speaker)
-        self.rest = self.rest._replace(rows=self.rest.rows - fresh * rows, total=self.rest.total - fresh * total)
-        # Where rules of the two sides share rows, the same row may be taken twice: never below none.
-        self.rows = np.maximum(self.rows - around[..., None] * rows[:, None, :], 0)
-        self.total = np.maximum(self.total - around[..., None] * total[:, None, :], 0)
-        self.said = np.where((self.speaker < 0)[..., None], self.rest.mean[:, None, :], self.said)
-        self.free[at] = False
-
-
-def _most_promising(of: Candidates) -> tuple[Ints, NDArray[np.int64]]:
-    """[A, C] index of the candidates with most gain, and [A] their units. Of equal ones those that ask for less."""
+def _most_promising(of: Candidates) -> tuple[Ints, Ints]:
+    """The candidates with most gain in order of unit and gain, and where those of each unit start, with the end. Of
+    equal ones those that ask for less."""
     asked = (of.fields >= 0).sum(axis=1)
     order = np.lexsort((*of.fields.T, of.kind, asked, -of.gain, of.unit))
-    unit = of.unit[order]
-    units, first, count = np.unique(unit, return_index=True, return_counts=True)
+    first, count = np.unique(of.unit[order], return_index=True, return_counts=True)[1:]
     place = np.arange(len(order)) - np.repeat(first, count)
-    kept = place < _CONSIDERED
-    index = np.full((len(units), min(_CONSIDERED, int(count.max(initial=0)))), -1)
-    index[np.repeat(np.arange(len(units)), count)[kept], place[kept]] = order[kept]
-    return index, units
+    kept = np.minimum(count, _CONSIDERED)
+    return order[place < _CONSIDERED], np.append(0, np.cumsum(kept))
+
+
+@compiled
+def _greedy(
+    starts: Any,
+    fields: Any,
+    kind: Any,
+    all_rows: Any,
+    all_total: Any,
+    trust: Any,
+    rest_rows: Any,
+    rest_total: Any,
+    least: Any,
+    most: int,
+) -> Any:
+    """[units, most] the candidates that were chosen, −1: no more, and their means. Arrays of candidates are in order of
+    unit; `rest_rows`, `rest_total` [units, 2] are of the rows that no rule owns, by fold."""
+    chosen, means = np.full((len(starts) - 1, most), -1, np.int64), np.zeros((len(starts) - 1, most))
+    for u in range(len(starts) - 1):
+        here = slice(starts[u], starts[u + 1])
+        rows, total = all_rows[here].copy(), all_total[here].copy()  # that the rules chosen before have left
+        speaker = np.full(len(rows), -1)  # kind of the rule that speaks in place of each; −1: the mean of the rest does
+        said, free = np.zeros((len(rows), 2)), np.ones(len(rows), np.bool_)
+        rest = np.zeros(2)
+        for position in range(most):
+            _mean(rest_rows[u], rest_total[u], rest)
+            for i in range(len(rows)):
+                if speaker[i] < 0:
+                    said[i] = rest
+            best, most_gained = -1, -np.inf
+            for i in range(len(rows)):
+                if free[i] and rows[i].sum() > 0:
+                    gained = gain(rows[i], total[i], trust[starts[u] + i], said[i])
+                    if gained > most_gained:
+                        best, most_gained = i, gained
+            if best < 0 or not most_gained >= least[u]:
+                break
+            chosen[u, position], means[u, position] = starts[u] + best, total[best].sum() / rows[best].sum()
+            if speaker[best] < 0:
+                rest_rows[u] -= rows[best]
+                rest_total[u] -= total[best]
+            free[best] = False
+            _take(best, fields[here], kind[here], rows, total, said, speaker)
+    return chosen, means
+
+
+@compiled
+def _mean(rows: Any, total: Any, mean: Any) -> None:
+    """By fold; of both where a fold has no rows."""
+    whole = total.sum() / max(rows.sum(), 1)
+    for fold in range(2):
+        mean[fold] = total[fold] / rows[fold] if rows[fold] > 0 else whole
+
+
+@compiled
+def _take(best: int, fields: Any, kind: Any, rows: Any, total: Any, said: Any, speaker: Any) -> None:
+    """The rule speaks for the candidates that it contains, and takes its rows from those that contain it."""
+    its_rows, its_total, its_mean = rows[best].copy(), total[best].copy(), said[best].copy()
+    for fold in range(2):
+        # Not shrunk: else longer n-grams of the same mean would seem to add what shrinking has taken away.
+        if its_rows[fold] > 0:
+            its_mean[fold] = its_total[fold] / its_rows[fold]
+    for i in range(len(rows)):
+        within, around = True, True
+        for column in range(fields.shape[1]):
+            equal = fields[i, column] == fields[best, column]
+            within &= equal or fields[best, column] == -1
+            around &= equal or fields[i, column] == -1
+        if within and speaker[i] < kind[best]:
+            said[i], speaker[i] = its_mean, kind[best]
+        if around:
+            for fold in range(2):  # where rules of the two sides share rows, a row may be taken twice
+                rows[i, fold] = max(rows[i, fold] - its_rows[fold], 0)
+                total[i, fold] = max(total[i, fold] - its_total[fold], 0)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.corpus import Corpus
-from actpipe.analysis.ngrams import FIELDS, KINDS, token_classes
-from actpipe.analysis.splits import EXPLAIN
+from actpipe.analysis.ngrams import FIELDS, KINDS
+from actpipe.analysis.ngrams_order import ByRow
 
-from .rule_candidates import LEAST_GAIN, Candidates, Orders, base, candidates, summed
+from .rule_candidates import LEAST_GAIN, Base, Orders, candidates, orders_of, summed
 from .rule_choice import choose
 from .rule_lists import BUDGETS, MAIN, MOST_RULES, Execution, Floats, Ints, RuleLists
 from .rule_tallies import Measured, Units, best_threshold, tally
-from .text_rows import text_of
 from .thinned_firings import Kept, ThinnedFirings
-
-_FIRINGS = 1 << 22  # fitted together: about 400 MB
-_UNITS = 4096  # fitted together: [units, 128] tables of candidates, about 150 MB
 
 
 class Fitted(NamedTuple):
@@ -34,25 +30,22 @@ class Fitted(NamedTuple):
 
 
 def fit(kept: ThinnedFirings, corpus: Corpus) -> Fitted:
-    n, seed = len(kept.floor), kept.seed
+    n, everything = len(kept.floor), kept.kept()
     otherwise, threshold = np.zeros((len(BUDGETS), n)), np.full((len(BUDGETS), n), np.inf)
     n_rows, lists, weights, shares = np.zeros(n, np.int64), [], [], []
-    classes = classes_of(corpus)
-    for floor, units, firings in kept.groups():
-        text = text_of(corpus, EXPLAIN, seed).from_level(floor)
-        n_rows[units] = len(text.row)
-        if not len(text.row) or not len(firings.unit):
+    for floor in np.unique(kept.floor).tolist():
+        orders, mine = orders_of(corpus, kept.seed, floor), kept.floor == floor
+        n_rows[mine] = len(orders.row)
+        firings = _on_text(orders, everything, mine)
+        if not len(firings.unit):
             continue
-        orders = Orders.of(text, classes)
-        row = np.searchsorted(text.row, firings.row)
-        chosen = _joined([_chosen(orders, text.fold, part) for part in _pieces(units, firings, row)])
-        whole = _units(firings, len(text.row), n)
-        chosen = _telling(chosen, orders, firings, row, whole)
+        base, whole = _before_any_rule(orders, firings, n)
+        chosen = _telling(_chosen(orders, firings, base), orders, firings, whole)
         execution = Execution(chosen, n)
         measured = Measured(execution)
-        measured.update(orders.fields, firings.unit.astype(np.int64), row, firings.value)
+        measured.update(orders.fields, firings)
         weight, rest, limit = _weighed(execution, measured, whole)
-        otherwise[:, units], threshold[:, units] = rest[:, units], limit[:, units]
+        otherwise[:, mine], threshold[:, mine] = rest[:, mine], limit[:, mine]
         lists.append(chosen)
         weights.append(weight)
         shares.append(measured.total[MAIN] / whole.total[chosen.unit])
@@ -60,43 +53,57 @@ def fit(kept: ThinnedFirings, corpus: Corpus) -> Fitted:
     return Fitted(found[0], found[1], otherwise, threshold, found[2], kept.firings(), n_rows)
 
 
-def classes_of(corpus: Corpus) -> NDArray[np.int32] | None:
-    return None if corpus.texts is None else token_classes(corpus.texts, corpus.vocabulary)
+def _on_text(orders: Orders, kept: Kept, mine: NDArray[np.bool_]) -> ByRow:
+    """The firings of some units [n], which are all on rows of the text."""
+    return ByRow(*_listed(orders.row, kept.row, kept.unit, kept.value, mine))
 
 
-class _Piece(NamedTuple):
-    units: Ints
-    unit: Ints  # [m] place in `units`
-    row: Ints
-    value: Floats  # relative to the unit's mean where it fires: gains compare within a unit only
+@compiled
+def _listed(text: Any, row: Any, unit: Any, value: Any, mine: Any) -> Any:
+    m = 0
+    for u in unit:
+        m += mine[u]
+    starts, units, values = np.zeros(len(text) + 1, np.int64), np.empty(m, np.int32), np.empty(m, np.float32)
+    m, i = 0, 0
+    for r in range(len(text)):
+        while i < len(row) and row[i] <= text[r]:
+            if mine[unit[i]]:
+                units[m], values[m] = unit[i], value[i]
+                m += 1
+            i += 1
+        starts[r + 1] = m
+    return starts, units, values
 
 
-def _pieces(units: Ints, firings: Kept, row: Ints) -> Iterator[_Piece]:
-    """A few units at a time."""
-    count = np.bincount(firings.unit, minlength=int(units[-1]) + 1)[units]
-    size = np.bincount(firings.unit, weights=firings.value, minlength=int(units[-1]) + 1)[units] / np.maximum(count, 1)
-    group = np.maximum(np.cumsum(count) // _FIRINGS, np.arange(len(units)) // _UNITS)
-    place = np.zeros(int(units[-1]) + 1, dtype=np.int64)
-    for each in np.unique(group):
-        mine = np.flatnonzero(group == each)
-        place[units[mine]] = np.arange(len(mine))
-        here = np.flatnonzero((firings.unit >= units[mine[0]]) & (firings.unit <= units[mine[-1]]))
-        unit = place[firings.unit[here]]
-        value = firings.value[here].astype(np.float64) / size[mine][unit]
-        yield _Piece(units[mine], unit, row[here], value)
+def _before_any_rule(orders: Orders, firings: ByRow, n: int) -> tuple[Base, Units]:
+    fired, total, squares = _sums(*firings, orders.fold, n)
+    rows = np.tile(np.bincount(orders.fold, minlength=2).astype(np.float64), (n, 1))
+    whole = total.sum(axis=1)
+    spread = squares - whole**2 / max(len(orders.row), 1)
+    return Base(rows, total, spread), Units(np.full(n, len(orders.row)), fired, whole, squares)
 
 
-def _chosen(orders: Orders, fold: NDArray[np.int8], piece: _Piece) -> RuleLists:
-    start = base(orders.rows, fold[piece.row], piece.unit, piece.value, len(piece.units))
-    of: Candidates = candidates(orders, start, piece.unit, piece.row, piece.value)
-    choice = choose(of, start)
+@compiled
+def _sums(starts: Any, unit: Any, value: Any, fold: Any, n: int) -> Any:
+    """Firings [n], Σa by fold [n, 2] and Σa² [n]."""
+    fired, total, squares = np.zeros(n, np.int64), np.zeros((n, 2)), np.zeros(n)
+    for row in range(len(starts) - 1):
+        for i in range(starts[row], starts[row + 1]):
+            u, a = unit[i], np.float64(value[i])
+            fired[u] += 1
+            total[u, fold[row]] += a
+            squares[u] += a * a
+    return fired, total, squares
+
+
+def _chosen(orders: Orders, firings: ByRow, base: Base) -> RuleLists:
+    of = candidates(orders, base, firings)
+    choice = choose(of, base)
     which = choice.candidate
-    return RuleLists(
-        piece.units[of.unit[which]], choice.position, of.kind[which], of.fields[which], of.trust[which], choice.mean
-    )
+    return RuleLists(of.unit[which], choice.position, of.kind[which], of.fields[which], of.trust[which], choice.mean)
 
 
-def _telling(of: RuleLists, orders: Orders, firings: Kept, row: Ints, whole: Units) -> RuleLists:
+def _telling(of: RuleLists, orders: Orders, firings: ByRow, whole: Units) -> RuleLists:
     """Without rules that say nothing new once all are executed, and numbered up to MOST_RULES.
 
     With m and n the mean and the rows of a rule and of what would speak in its place, nn'/(n + n')·(m − m')² is the
@@ -106,7 +113,7 @@ def _telling(of: RuleLists, orders: Orders, firings: Kept, row: Ints, whole: Uni
     everything = int(of.position.max(initial=0)) + 1
     execution = Execution(of, len(whole.rows), (everything,))
     measured = Measured(execution)
-    measured.update(orders.fields, firings.unit.astype(np.int64), row, firings.value)
+    measured.update(orders.fields, firings)
     (rows,), (total,) = execution.owned_rows(measured.patterns), measured.total
     rest_rows, rest_total = _rest(of, rows, total, whole)
     fallback = execution.fallbacks(everything)
@@ -132,18 +139,8 @@ def _rest(lists: RuleLists, rows: Ints, total: Floats, whole: Units) -> tuple[Fl
     return whole.rows - owned_rows, np.maximum(whole.total - owned, 0)
 
 
-def _joined(parts: list[RuleLists]) -> RuleLists:
-    return RuleLists._make(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-
-
 def _taken(of: RuleLists, which: Ints) -> RuleLists:
     return RuleLists._make(array[which] for array in of)
-
-
-def _units(firings: Kept, n_rows: int, n: int) -> Units:
-    value = firings.value.astype(np.float64)
-    total, squares = (summed(firings.unit.astype(np.int64), x, n) for x in (value, value**2))
-    return Units(np.full(n, n_rows), np.bincount(firings.unit, minlength=n), total, squares)
 
 
 def _weighed(execution: Execution, measured: Measured, whole: Units) -> tuple[Floats, Floats, Floats]:
@@ -178,7 +175,7 @@ def _in_order(lists: list[RuleLists], weights: list[Floats], shares: list[Floats
         empty = np.zeros(0, np.int64)
         none = RuleLists(empty, empty, empty, np.zeros((0, len(FIELDS)), np.int32), np.zeros(0), np.zeros(0))
         return none, np.zeros((len(BUDGETS), 0)), np.zeros(0)
-    whole = _joined(lists)
+    whole = RuleLists._make(np.concatenate(arrays) for arrays in zip(*lists, strict=True))
     order = np.lexsort((whole.position, whole.unit))
     return (
         _taken(whole, order),

@@ -9,16 +9,16 @@ counts of a few patterns give all, and units only matter where they fire.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.ngrams import KINDS, N_AFTER, N_SEQUENCES, Fields, asks_of, keys, shape
+from actpipe.analysis.ngrams_order import ByRow
 from actpipe.store.hashing import Words
 
-Whole = TypeVar("Whole", bound=np.integer[Any])
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ BUDGETS = (1, 4, 16, 32)  # rules
 MOST_RULES = BUDGETS[-1]
 MAIN = BUDGETS.index(16)  # the budget of the primary metric, of the text and of interference
 _SHAPES = tuple(sum(1 << column for column in kind.asks) for kind in KINDS)
-_FILTER_BITS = 21  # 2 MB of bits that tell most of what is not there from what is
+_A_BUCKET = 2  # keys, about: a bucket is found without a search and then read through
 
 
 class RuleLists(NamedTuple):
@@ -40,37 +40,57 @@ class RuleLists(NamedTuple):
     alone: Floats  # mean activation that the rule was chosen for, comparable within a unit
 
 
+class Known(NamedTuple):
+    """The patterns of one shape, by key. Keys are random words, so their first bits tell where to look."""
+
+    keys: Words  # increasing
+    shift: np.uint64  # of a key, to the number of its bucket
+    buckets: Ints  # [buckets + 1] where each begins
+    first: int  # number of the first pattern
+
+    @classmethod
+    def of(cls, keys: Words, first: int) -> Known:
+        bits = max(1, (len(keys) // _A_BUCKET).bit_length())
+        shift = np.uint64(64 - bits)
+        borders = np.arange(1 << bits, dtype=np.uint64) << shift
+        return cls(keys, shift, np.append(np.searchsorted(keys, borders), len(keys)), first)
+
+
 class Patterns:
     """Numbers for patterns, by shape."""
 
     def __init__(self, fields: Fields) -> None:
         shapes = shape(fields)
         self.of = np.zeros(len(fields), dtype=np.int64)  # the number of each pattern given
-        self.keys: dict[int, Words] = {}
-        self.first: dict[int, int] = {}
+        self.known: dict[int, Known] = {}
         self.n = 0
         for each in np.unique(shapes).tolist():
             here = shapes == each
-            self.keys[each], number = np.unique(keys(fields[here], asks_of(each)), return_inverse=True)
-            self.first[each] = self.n
+            words, number = np.unique(keys(fields[here], asks_of(each)), return_inverse=True)
+            self.known[each] = Known.of(words, self.n)
             self.of[here] = self.n + number
-            self.n += len(self.keys[each])
+            self.n += len(words)
 
     def on(self, rows: Fields) -> dict[int, NDArray[np.int32]]:
         """By shape, the number of the pattern that stands on each row; −1 where none does that was asked for."""
-        return {each: self._on(rows, each) for each in self.keys}
+        return {each: _numbers(keys(rows, asks_of(each)), *known) for each, known in self.known.items()}
 
-    def _on(self, rows: Fields, each: int) -> NDArray[np.int32]:
-        known, asked = self.keys[each], keys(rows, asks_of(each))
-        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-        return np.where(known[place] == asked, place + self.first[each], -1).astype(np.int32)
+
+@compiled
+def _numbers(asked: Any, known: Any, shift: Any, buckets: Any, first: int) -> Any:
+    found = np.full(len(asked), -1, np.int32)
+    for i in range(len(asked)):
+        bucket = np.int64(asked[i] >> shift)
+        for place in range(buckets[bucket], buckets[bucket + 1]):
+            if known[place] == asked[i]:
+                found[i] = first + place
+    return found
 
 
 class Owned(NamedTuple):
-    """Firings that rules own, by budget: [budgets, m] the rule, −1 where none."""
-
-    firing: Ints  # [m]
-    rule: NDArray[np.int32]
+    firings: Ints  # [budgets, K] owned by each rule
+    total: Floats  # [budgets, K] Σa of them
+    rule: NDArray[np.int32]  # [m] the rule that owns each firing with one of the budgets, −1 where none does
 
 
 class Execution:
@@ -78,20 +98,20 @@ class Execution:
 
     def __init__(self, lists: RuleLists, n_units: int, budgets: tuple[int, ...] = BUDGETS) -> None:
         self.lists, self.n_units, self.budgets = lists, n_units, budgets
-        first, second, both = _meetings(lists)
+        starts = np.searchsorted(lists.unit, np.arange(n_units + 1))
+        # By kind [K]: the rule of that kind that contains the rule; −1 where none.
+        self.container, self.across, first, second = _relations(starts, lists.kind, lists.fields, len(KINDS), N_AFTER)
         self.meetings = first, second  # rules on the own token and rules on what stands before, that can meet
+        both = np.maximum(lists.fields[first], lists.fields[second])
         self.patterns = Patterns(np.concatenate([lists.fields, both]))
         self.pattern = self.patterns.of[: len(lists.unit)]  # of each rule
         self.meeting = self.patterns.of[len(lists.unit) :]
-        key = self.pattern * n_units + lists.unit
-        self._rule = np.argsort(key)
-        self._key = key[self._rule]
-        self._filter = np.zeros(1 << _FILTER_BITS, dtype=bool)
-        self._filter[_word(self._key)] = True
-        kinds = range(len(KINDS))  # by kind [K]: the rule of that kind that contains the rule; −1 where none
-        self.container = [self._container(kind, same_side=True) for kind in kinds]
-        self.across = [self._container(kind, same_side=False) for kind in kinds[:N_AFTER]]
         self.order = self._order()  # [K] place of each rule among all; only places within a unit are compared
+        rule = np.argsort(self.pattern, kind="stable")
+        since = np.searchsorted(np.array(budgets), lists.position[rule], side="right")
+        self._of_pattern = np.searchsorted(self.pattern[rule], np.arange(self.patterns.n + 1))
+        self._rules = lists.unit[rule].astype(np.int32), self.order[rule].astype(np.int32), since.astype(np.int32)
+        self._by_order = np.argsort(self.order).astype(np.int32)
 
     def __deepcopy__(self, memo: object) -> Execution:
         return self
@@ -101,42 +121,21 @@ class Execution:
         found = [numbers[numbers >= 0] for numbers in on.values()]
         return np.bincount(np.concatenate(found or [np.zeros(0, np.int32)]), minlength=self.patterns.n)
 
-    def owned(self, on: dict[int, NDArray[np.int32]], unit: Ints, row: Ints) -> Owned:
-        """Which rule owns each firing; `row` counts in the rows that `on` speaks of."""
-        matches = [
-            self._matches(on[each], unit, row) for each in _SHAPES if each in on
-        ]  # on each side the widest first
-        hit = np.zeros(len(unit), dtype=bool)
-        for firing, _ in matches:
-            hit[firing] = True
-        firing = np.flatnonzero(hit)
-        place = np.cumsum(hit) - 1
-        sides = np.full((2, len(self.budgets), len(firing)), -1, dtype=np.int32)  # before, own token
-        for which, found in matches:
-            if not len(which):
-                continue
-            side = sides[0 if self.lists.kind[found[0]] < N_AFTER else 1]
-            position = self.lists.position[found]
-            for number, budget in enumerate(self.budgets):
-                within = position < budget
-                side[number, place[which[within]]] = found[within]
-        return Owned(firing, self._first(sides[0], sides[1]))
-
-    def _first(self, one: NDArray[Whole], other: NDArray[Whole]) -> NDArray[Whole]:
-        """Of two rules the one that has the say; −1 is no rule."""
-        order = np.append(self.order, len(self.order))  # −1 reads the last
-        return np.where(order[one] < order[other], one, other)
-
-    def _matches(self, on: NDArray[np.int32], unit: Ints, row: Ints) -> tuple[Ints, Ints]:
-        """(firing, rule) of one shape."""
-        number = on[row]
-        firing = np.flatnonzero(number >= 0)
-        key = number[firing].astype(np.int64) * self.n_units + unit[firing]
-        maybe = np.flatnonzero(self._filter[_word(key)])
-        firing, key = firing[maybe], key[maybe]
-        place = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
-        true = self._key[place] == key if len(key) else np.zeros(0, bool)
-        return firing[true], self._rule[place[true]]
+    def owned(self, on: dict[int, NDArray[np.int32]], firings: ByRow, told: int) -> Owned:
+        """Of `firings` on the rows that `on` speaks of; `told`: the number of the budget of `Owned.rule`."""
+        numbers = [on[each] for each in _SHAPES if each in on]
+        which = np.stack(numbers) if numbers else np.zeros((0, len(firings.starts) - 1), np.int32)
+        counts, total, rule = _owned(
+            which,
+            self._of_pattern,
+            *self._rules,
+            np.argsort(self.order),
+            *firings,
+            self.n_units,
+            len(self.budgets),
+            told,
+        )
+        return Owned(counts.T, total.T, rule)
 
     def owned_rows(self, counts: Ints) -> Ints:
         """[budgets, K] on how many rows each rule speaks, from `row_counts`; 0 for rules beyond the budget."""
@@ -172,9 +171,11 @@ class Execution:
 
     def fallbacks(self, budget: int) -> Ints:
         """[K] of all rules that contain the rule the one that would speak in its place; −1 where none."""
-        return self._first(self.parents(budget), self._narrowest(self.across, budget))
+        one, other = self.parents(budget), self._narrowest(self.across, budget)
+        order = np.append(self.order, len(self.order))  # −1 reads the last
+        return np.where(order[one] < order[other], one, other)
 
-    def _narrowest(self, by_kind: list[Ints], budget: int) -> Ints:
+    def _narrowest(self, by_kind: Ints, budget: int) -> Ints:
         found = np.full(len(self.lists.unit), -1)
         for rules in by_kind:  # the widest first, so the narrowest stays
             here = rules >= 0
@@ -192,16 +193,6 @@ class Execution:
         order[by] = np.arange(len(by))
         return order
 
-    def _container(self, kind: int, *, same_side: bool) -> Ints:
-        found = np.full(len(self.lists.unit), -1)
-        is_same = (self.lists.kind < N_AFTER) == (kind < N_AFTER)
-        inner = np.flatnonzero((is_same == same_side) & (self.lists.kind > kind))
-        on = self.patterns.on(self.lists.fields[inner]).get(_SHAPES[kind])
-        if on is not None:
-            which, rule = self._matches(on, self.lists.unit[inner], np.arange(len(inner)))
-            found[inner[which]] = rule
-        return found
-
 
 def _taken(parent: Ints, rows: Ints, n: int) -> Ints:
     """[n] rows of the rules directly within each."""
@@ -209,27 +200,81 @@ def _taken(parent: Ints, rows: Ints, n: int) -> Ints:
     return np.bincount(parent[inner], weights=rows[inner], minlength=n).astype(np.int64)
 
 
-def _word(key: Ints) -> Words:
-    """A place in the filter (Fibonacci hashing)."""
-    return (key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _FILTER_BITS)
+@compiled
+def _owned(
+    on: Any,
+    of_pattern: Any,
+    rule_unit: Any,
+    rule_order: Any,
+    rule_since: Any,
+    by_order: Any,
+    starts: Any,
+    unit: Any,
+    value: Any,
+    n_units: int,
+    n_budgets: int,
+    told: int,
+) -> Any:
+    """Rules that stand on a row are noted at their units, then the row's firings look there. `rule_…` are in order of
+    patterns; a rule counts from the budget `since` on."""
+    n_rules = len(by_order)
+    counts, total = np.zeros((n_rules, n_budgets), np.int64), np.zeros((n_rules, n_budgets))
+    owner = np.full(len(unit), -1, np.int32)
+    best, noted = np.zeros((n_units, n_budgets), np.int32), np.full(n_units, -1)  # the least order, and on which row
+    for row in range(len(starts) - 1):
+        if starts[row] == starts[row + 1]:
+            continue
+        for pattern in on[:, row]:
+            if pattern < 0:
+                continue
+            for j in range(of_pattern[pattern], of_pattern[pattern + 1]):
+                u = rule_unit[j]
+                if noted[u] != row:
+                    noted[u] = row
+                    best[u] = n_rules
+                for budget in range(rule_since[j], n_budgets):
+                    best[u, budget] = min(best[u, budget], rule_order[j])
+        for i in range(starts[row], starts[row + 1]):
+            u = unit[i]
+            if noted[u] != row:
+                continue
+            for budget in range(n_budgets):
+                if best[u, budget] < n_rules:
+                    rule = by_order[best[u, budget]]
+                    counts[rule, budget] += 1
+                    total[rule, budget] += value[i]
+                    if budget == told:
+                        owner[i] = rule
+    return counts, total, owner
 
 
-def _meetings(lists: RuleLists) -> tuple[Ints, Ints, Fields]:
-    """Every rule on the own token beside every rule of the unit on what stands before, and the pattern of both."""
-    pairs = list(_pairs(lists))
-    first = np.concatenate([a for a, _ in pairs] or [np.zeros(0, np.int64)])
-    second = np.concatenate([b for _, b in pairs] or [np.zeros(0, np.int64)])
-    one, other = lists.fields[first], lists.fields[second]
-    can = ((one == other) | (one < 0) | (other < 0)).all(axis=1)
-    order = np.lexsort((second[can], first[can]))
-    return first[can][order], second[can][order], np.maximum(one, other)[can][order]
-
-
-def _pairs(lists: RuleLists) -> Iterator[tuple[Ints, Ints]]:
-    after = lists.kind < N_AFTER
-    second = np.flatnonzero(after)
-    first = np.flatnonzero(~after)
-    low, high = (np.searchsorted(lists.unit[first], lists.unit[second], side=side) for side in ("left", "right"))
-    length = high - low
-    start = np.repeat(low - np.cumsum(length) + length, length)
-    yield first[start + np.arange(length.sum())], np.repeat(second, length)
+@compiled
+def _relations(starts: Any, kind: Any, fields: Any, n_kinds: int, n_after: int) -> Any:
+    """By kind and rule the rule of that kind that contains it, on its own side and from the other one, −1 where none;
+    and every rule on the own token beside every rule on what stands before that it can meet."""
+    n, meetings = len(kind), 0
+    for u in range(len(starts) - 1):
+        after = 0
+        for i in range(starts[u], starts[u + 1]):
+            after += kind[i] < n_after
+        meetings += after * (starts[u + 1] - starts[u] - after)
+    container, across = np.full((n_kinds, n), -1), np.full((n_after, n), -1)
+    first, second = np.empty(meetings, np.int64), np.empty(meetings, np.int64)
+    meetings = 0
+    for u in range(len(starts) - 1):
+        for i in range(starts[u], starts[u + 1]):
+            for j in range(starts[u], starts[u + 1]):
+                contains, meets = True, True
+                for column in range(fields.shape[1]):
+                    one, other = fields[i, column], fields[j, column]
+                    contains &= one == other or other < 0
+                    meets &= one == other or one < 0 or other < 0
+                if contains and kind[j] < kind[i]:
+                    if (kind[i] < n_after) == (kind[j] < n_after):
+                        container[kind[j], i] = j
+                    else:
+                        across[kind[j], i] = j
+                if meets and kind[j] < n_after <= kind[i]:
+                    first[meetings], second[meetings] = i, j
+                    meetings += 1
+    return container, across, first[:meetings].copy(), second[:meetings].copy()

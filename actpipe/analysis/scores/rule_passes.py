@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.ngrams import Fields, fields, preceding
+from actpipe.analysis.ngrams_order import ByRow
 from actpipe.analysis.rows import Rows
 from actpipe.analysis.splits import EXPLAIN, PROFILE, SCORE
 
 from .interference import DECILES, Deciles, Magnitudes, bins
-from .rule_fitting import Fitted, classes_of, fit
+from .rule_candidates import classes_of
+from .rule_fitting import Fitted, fit
 from .rule_lists import MAIN, Execution, Ints
 from .rule_tallies import Measured, Units
 from .score import State
@@ -89,16 +92,19 @@ class Checked:
     def update(self, batch: Firings) -> None:
         plan, fired = self.plan, batch.of(SCORE)
         where, said = _score_rows(batch.rows, plan.classes)
-        place = np.cumsum(np.bincount(where, minlength=len(batch.rows.tokens))) - 1
-        value = fired.value.astype(np.float64)
-        self.total += np.bincount(fired.unit, weights=value, minlength=plan.n)
-        self.squares += np.bincount(fired.unit, weights=value**2, minlength=plan.n)
-        decile = fired.unit * DECILES + plan.decile_of_bin[fired.unit, bins(fired.value)]
-        self._count(self.deciles.firings, decile)
-        for owned in self.measured.update(said, fired.unit, place[fired.row], fired.value):
-            rule = owned.rule[MAIN]
-            predicted = plan.predicts[rule] & (rule >= 0) if len(plan.predicts) else rule >= 0
-            self._count(self.deciles.predicted, decile[owned.firing[predicted]])
+        starts = np.searchsorted(fired.row, np.append(where, len(batch.rows.tokens)))
+        owner = self.measured.update(said, ByRow(starts, fired.unit, fired.value), told=MAIN)
+        _add(
+            fired.unit,
+            fired.value,
+            bins(fired.value),
+            plan.decile_of_bin,
+            owner,
+            plan.predicts,
+            self.total,
+            self.squares,
+            *self.deciles,
+        )
 
     def merge(self, other: Self) -> None:
         self.measured.merge(other.measured)
@@ -130,9 +136,29 @@ class Checked:
         fired = self.deciles.firings.sum(axis=1)
         return Units(np.full(self.plan.n, self.measured.rows), fired, self.total, self.squares)
 
-    @staticmethod
-    def _count(table: Ints, at: Ints) -> None:
-        table += np.bincount(at, minlength=table.size).reshape(table.shape)
+
+@compiled
+def _add(
+    unit: Any,
+    value: Any,
+    magnitude: Any,
+    decile_of_bin: Any,
+    owner: Any,
+    predicts: Any,
+    total: Any,
+    squares: Any,
+    firings: Any,
+    predicted: Any,
+) -> None:
+    """To Σa and Σa² of each unit, and to its firings by decile: all, and those that are predicted."""
+    for i in range(len(unit)):
+        u, a = unit[i], np.float64(value[i])
+        total[u] += a
+        squares[u] += a * a
+        decile = decile_of_bin[u, magnitude[i]]
+        firings[u, decile] += 1
+        if owner[i] >= 0 and predicts[owner[i]]:
+            predicted[u, decile] += 1
 
 
 def _score_rows(rows: Rows, classes: NDArray[np.int32] | None) -> tuple[Ints, Fields]:

@@ -12,7 +12,8 @@ from actpipe.analysis.corpus import Corpus
 from actpipe.analysis.ngrams import KINDS
 
 from .interference import BINS, DECILES, lower_edges
-from .rule_fitting import Fitted, classes_of
+from .rule_candidates import classes_of
+from .rule_fitting import Fitted
 from .rule_json import Pattern, Rule, RuleList
 from .rule_lists import BUDGETS, MAIN, Floats, RuleLists
 from .rule_passes import Checked, Plan

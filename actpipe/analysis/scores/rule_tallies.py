@@ -25,11 +25,11 @@ from actpipe.analysis.agreement import (
     tpr,
 )
 from actpipe.analysis.ngrams import Fields
+from actpipe.analysis.ngrams_order import ByRow
 
-from .rule_lists import MOST_RULES, Execution, Floats, Ints, Owned, RuleLists
+from .rule_lists import MOST_RULES, Execution, Floats, Ints, RuleLists
 
 PER_MILLE = 0.001  # the second standard prevalence
-_PIECE = 1 << 20  # firings matched with rules at once
 
 
 @dataclass
@@ -47,23 +47,16 @@ class Measured:
         self.patterns = np.zeros(self.execution.patterns.n, dtype=np.int64)
         self.firings, self.total = np.zeros(shape, dtype=np.int64), np.zeros(shape)
 
-    def update(self, said: Fields, unit: Ints, row: Ints, value: NDArray[np.floating]) -> list[Owned]:
-        """`said` [B, 6] of all rows that count; `row` of the firings counts in them. Returns what rules own."""
+    def update(self, said: Fields, firings: ByRow, told: int = 0) -> NDArray[np.int32]:
+        """`said` [B, 6] of all rows that count, and the firings on them. Returns the rule that owns each firing with
+        the budget number `told`."""
         on = self.execution.patterns.on(said)
         self.rows += len(said)
         self.patterns += self.execution.row_counts(on)
-        found = []
-        for start in range(0, len(unit), _PIECE):
-            piece = slice(start, start + _PIECE)
-            owned = self.execution.owned(on, unit[piece], row[piece])
-            for number, rule in enumerate(owned.rule):
-                mine = rule >= 0
-                which, n = rule[mine], self.firings.shape[1]
-                self.firings[number] += np.bincount(which, minlength=n)
-                weights = value[piece][owned.firing[mine]].astype(np.float64)
-                self.total[number] += np.bincount(which, weights=weights, minlength=n)
-            found.append(Owned(owned.firing + start, owned.rule))
-        return found
+        owned = self.execution.owned(on, firings, told)
+        self.firings += owned.firings
+        self.total += owned.total
+        return owned.rule
 
     def merge(self, other: Self) -> None:
         self.rows += other.rows
