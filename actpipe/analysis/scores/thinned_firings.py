@@ -67,12 +67,9 @@ class ThinnedFirings:
         if self.split is not None:
             batch = batch.of(self.split)
         here = level[batch.row]
-        low = here < self.floor[batch.unit] if self.floor.any() else np.zeros(0, bool)
-        unit, row, value = batch.unit, batch.row, batch.value
-        if low.any():
-            unit, row, value, here = unit[~low], row[~low], value[~low], here[~low]
-        self._pending.append(Kept(unit, row + np.int64(batch.rows.first), value, here))
-        self._n_pending += len(unit)
+        fresh = Kept(batch.unit, batch.row + np.int64(batch.rows.first), batch.value, here)
+        self._pending.append(_at_floor(fresh, self.floor) if self.floor.any() else fresh)
+        self._n_pending += len(fresh.unit)
         if self._n_pending >= PENDING:
             self._look()
 
@@ -86,8 +83,7 @@ class ThinnedFirings:
     def kept(self) -> Kept:
         """All that are left, in order of row and unit."""
         self._look()
-        whole = _joined(self._kept)
-        whole = _only(whole, whole.level >= self.floor[whole.unit])
+        whole = _joined([_at_floor(part, self.floor) for part in self._kept])
         if (np.diff(whole.row) < 0).any():  # parts were not merged in order
             whole = _only(whole, np.lexsort((whole.unit, whole.row)))
         self._kept = [whole]
@@ -129,8 +125,7 @@ class ThinnedFirings:
         lowest = np.minimum((at_least > self.at_most).sum(axis=1), LEVELS - 1)
         self.floor = np.maximum(floor, lowest).astype(np.int8)
         if sum(len(part.unit) for part in self._kept) > self._bound():
-            whole = _joined(self._kept)
-            self._kept = [_only(whole, whole.level >= self.floor[whole.unit])]
+            self._kept = [_at_floor(part, self.floor) for part in self._kept]
 
     def _bound(self) -> int:
         """Beyond it, what floors have dropped is let go: twice what can be left, so the work stays linear."""
@@ -142,6 +137,26 @@ class ThinnedFirings:
 def _count(unit: Any, level: Any, counts: Any) -> None:
     for i in range(len(unit)):
         counts[unit[i], level[i]] += 1
+
+
+def _at_floor(of: Kept, floor: NDArray[np.int8]) -> Kept:
+    """Those at the floor of their unit or above."""
+    return Kept(*_filtered(*of, floor))
+
+
+@compiled
+def _filtered(unit: Any, row: Any, value: Any, level: Any, floor: Any) -> Any:
+    m = 0
+    for i in range(len(unit)):
+        m += level[i] >= floor[unit[i]]
+    units, rows, values = np.empty(m, np.int32), np.empty(m, np.int64), np.empty(m, np.float32)
+    levels = np.empty(m, np.int8)
+    m = 0
+    for i in range(len(unit)):
+        if level[i] >= floor[unit[i]]:
+            units[m], rows[m], values[m], levels[m] = unit[i], row[i], value[i], level[i]
+            m += 1
+    return units, rows, values, levels
 
 
 def _joined(parts: list[Kept]) -> Kept:

@@ -58,15 +58,14 @@ class CodeSample:
         kept = key < self.limit
         if not kept.any():
             return
-        here = kept[batch.row]
-        length = np.bincount(batch.row, minlength=len(kept))[kept].astype(np.uint32)
+        here = batch.on(kept)
         self._hold(
             _Chunk(
                 row=rows.first + np.flatnonzero(kept),
                 key=key[kept],
-                length=length,
-                unit=batch.unit[here].astype(self._unit),
-                value=batch.value[here],
+                length=np.diff(batch.starts)[kept].astype(np.uint32),
+                unit=here.unit.astype(self._unit),
+                value=here.value,
             )
         )
 
