@@ -12,8 +12,9 @@ from torch import Tensor
 
 from actpipe.analysis import neighbours
 from actpipe.analysis.scores.neighbours import Neighbours
-from actpipe.analysis.stability import Side, products, stability
+from actpipe.analysis.stability import Side, stability
 from actpipe.analysis.stability import cofiring as firing_together
+from actpipe.analysis.stability.assignment import mean_of_best_pairs
 from actpipe.analysis.stability.code_sample import CodeSample, in_common
 from actpipe.analysis.stability.cofiring import cofiring
 from actpipe.analysis.stability.directions import matched, share_by_chance
@@ -109,17 +110,22 @@ def test_two_samples_have_the_rows_of_the_smaller_one_in_common(store: Store) ->
     assert 0 < len(one.row) == smaller < max(len(few.sample().row), len(many.sample().row))
 
 
-@pytest.mark.parametrize("gain", [1e-9, 1e9])  # sparse, dense
-def test_products_are_those_of_the_matrices(store: Store, gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "DENSE_GAIN", gain)
-    monkeypatch.setattr(products, "_PRODUCTS", 500 if gain < 1 else 50)
-    monkeypatch.setattr(products, "_ENTRIES", 1000)
-    a, b = (sampled(store, planted(store, n, seed=n)).sample().codes for n in (17, 11))
-    blocks = list(products.products(a, b))
-    assert len(blocks) > 2
-    whole = np.concatenate([block.sums.toarray() for block in blocks])
-    np.testing.assert_allclose(whole, a.toarray().T @ b.toarray(), rtol=1e-4)
-    assert [block.first for block in blocks] == np.cumsum([0, *(block.sums.shape[0] for block in blocks)])[:-1].tolist()
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (7, 7), (20, 31), (31, 20)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_best_pairs_are_those_of_scipy(shape: tuple[int, int], ties: bool) -> None:
+    random = np.random.default_rng(len(shape))
+    for _ in range(20):
+        values = random.integers(-3, 4, shape) / 4 if ties else random.random(shape) * 2 - 1
+        values = values.astype(np.float32)
+        mean = mean_of_best_pairs(values)
+        if not values.size:
+            assert np.isnan(mean)
+            continue
+        assert mean == pytest.approx(values[scipy.optimize.linear_sum_assignment(values, maximize=True)].mean(), 1e-6)
+
+
+def test_there_are_no_best_pairs_of_what_is_not_a_number() -> None:
+    assert np.isnan(mean_of_best_pairs(np.array([[0.5, np.nan], [0.1, 0.2]])))
 
 
 # Co-firing

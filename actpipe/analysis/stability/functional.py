@@ -1,6 +1,6 @@
 """Whether units of two sets do the same: correlation of their activations on the same rows.
 
-    r(u, v) = (Σ_t a_u b_v − N μ_u μ_v) / (N σ_u σ_v)          from sparse AᵀB
+    r(u, v) = (Σ_t a_u b_v − N μ_u μ_v) / (N σ_u σ_v)          of a unit with all others at a time
 
 Units of different models can be matched only so, and of one model better so than by directions: two dictionaries of
 short trainings may be as far apart as random ones and reconstruct alike. The null moves one side by half of the sample:
@@ -10,21 +10,21 @@ each unit keeps its density and its bursts, and meets other text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
+
+from .assignment import mean_of_best_pairs
 from .code_sample import CodeSample, in_common
 from .directions import ASSIGNED, Floats
-from .products import products
 
-WORK = 1 << 28  # additions of one product: 2 s of a core
+WORK = 1 << 28  # additions of one product: half a second
 FEWEST = 20  # firings on the sampled rows; the correlation of a rarer unit with its best of thousands is chance
-_RESOLVED = 1e-3  # of the mean square: sums of 10⁵ float32 products are good to 1e-5 of it, so r is to 0.01
-_NOBODY = np.iinfo(np.int64).max
+_RESOLVED = 1e-3  # of the mean square: what varies less does so by the rounding of stored activations, in part
 ALIKE = 0.7  # correlation from which on two units do the same
 
 
@@ -72,8 +72,8 @@ class Functional(NamedTuple):
 
 def functional_match(first: CodeSample, second: CodeSample, *, work: int = WORK) -> Functional:
     (row, a), (_, b) = in_common(first, second, work=work)
-    moments = _moments(a), _moments(b)
-    found, chance = _Correlated(a, b, *moments), _Correlated(a, _moved(b), *moments)
+    moments, by_unit = (_moments(a), _moments(b)), a.tocsc()
+    found, chance = _correlated(by_unit, b, moments), _correlated(by_unit, b, moments, moved=len(row) // 2)
     return Functional(
         rows=len(row),
         forward=found.forward,
@@ -82,53 +82,76 @@ def functional_match(first: CodeSample, second: CodeSample, *, work: int = WORK)
         chance_backward=chance.backward.correlation,
         mcc=found.mcc,
         mcc_chance=chance.mcc,
-        codes=(a.tocsc(), b.tocsc()),
+        codes=(by_unit, b.tocsc()),
         moments=moments,
     )
 
 
-class _Correlated:
-    def __init__(self, a: sp.csr_matrix, b: sp.csr_matrix, of_a: Moments, of_b: Moments) -> None:
-        n, m = a.shape[1], b.shape[1]
-        best, other = np.full(n, -np.inf), np.full(n, _NOBODY)
-        back, back_other = np.full(m, -np.inf), np.full(m, _NOBODY)
-        dense = np.zeros((n, m), np.float32) if max(n, m) <= ASSIGNED else None
-        for unit, column, r in _correlations(a, b, of_a, of_b):
-            if dense is not None:
-                dense[unit, column] = r
-            _raise(best, other, unit, column, r)
-            _raise(back, back_other, column, unit, r)
-        self.forward = _best(other, best, of_a.asked)
-        self.backward = _best(back_other, back, of_b.asked)
-        self.mcc = math.nan if dense is None else _mcc(dense[np.ix_(of_a.asked, of_b.asked)])
+class _Correlated(NamedTuple):
+    forward: BestFunction
+    backward: BestFunction
+    mcc: float
 
 
-def _mcc(found: NDArray[np.float32]) -> float:
-    """Over the units that fire often enough, of the set that has fewer of them."""
-    from scipy.optimize import linear_sum_assignment
+def _correlated(a: sp.csc_matrix, b: sp.csr_matrix, moments: tuple[Moments, Moments], *, moved: int = 0) -> _Correlated:
+    """`moved`: row t of A is held against row t − `moved` of B, in a circle."""
+    n, m = a.shape[1], b.shape[1]
+    # There is a matrix of all pairs only where it is small.
+    table = np.zeros((n, m) if max(n, m) <= ASSIGNED else (0, 0), np.float32)
+    best, other = (np.full(n, -np.inf), np.full(m, -np.inf)), (np.full(n, -1), np.full(m, -1))
+    _correlate(_compressed(a), _compressed(b), *moments, moved, best, other, table)
+    of_a, of_b = moments
+    return _Correlated(
+        forward=_best(other[0], best[0], of_a.asked),
+        backward=_best(other[1], best[1], of_b.asked),
+        mcc=mean_of_best_pairs(table[np.ix_(of_a.asked, of_b.asked)]) if table.size else math.nan,
+    )
 
-    if not found.size:
-        return math.nan
-    return float(found[linear_sum_assignment(found, maximize=True)].mean(dtype=np.float64))
+
+_Compressed = tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float32]]  # starts, indices, values
 
 
-Triplets = tuple[NDArray[np.int64], NDArray[np.int64], Floats]
+def _compressed(codes: sp.csr_matrix | sp.csc_matrix) -> _Compressed:
+    return codes.indptr.astype(np.int64), codes.indices.astype(np.uint32), codes.data
 
 
-def _correlations(a: sp.csr_matrix, b: sp.csr_matrix, of_a: Moments, of_b: Moments) -> Iterator[Triplets]:
-    """Unit, other unit, r: of pairs that fire together, both often enough."""
-    n_rows, (mean_a, spread_a), (mean_b, spread_b) = a.shape[0], of_a, of_b
-    for first, sums in products(a, b):
-        unit = np.repeat(np.arange(sums.shape[0]) + first, np.diff(sums.indptr))
-        column = sums.indices.astype(np.int64)
-        asked = (spread_a[unit] > 0) & (spread_b[column] > 0)
-        unit, column, together = unit[asked], column[asked], sums.data[asked].astype(np.float64)
-        r = (together / n_rows - mean_a[unit] * mean_b[column]) / (spread_a[unit] * spread_b[column])
-        yield unit, column, r
+@compiled
+def _correlate(
+    a: _Compressed,
+    b: _Compressed,
+    of_a: Moments,
+    of_b: Moments,
+    moved: int,
+    best: tuple[Floats, Floats],
+    other: tuple[NDArray[np.int64], NDArray[np.int64]],
+    table: NDArray[np.float32],
+) -> None:
+    """Fills the last three with r of pairs that fire together, both often enough; of equal ones the lowest number.
+    `a` by unit, `b` by row."""
+    (of_unit, row, value), (of_row, unit, other_value) = a, b
+    n_rows, sums = len(of_row) - 1, np.zeros(len(of_b.mean))
+    for u in range(len(of_a.mean)):
+        if of_a.spread[u] == 0:
+            continue
+        sums[:] = 0
+        for i in range(of_unit[u], of_unit[u + 1]):
+            there = (np.int64(row[i]) - moved) % n_rows
+            for j in range(of_row[there], of_row[there + 1]):
+                sums[unit[j]] += np.float64(value[i]) * np.float64(other_value[j])
+        for v in range(len(sums)):
+            if sums[v] == 0 or of_b.spread[v] == 0:
+                continue
+            r = (sums[v] / n_rows - of_a.mean[u] * of_b.mean[v]) / (of_a.spread[u] * of_b.spread[v])
+            if len(table):
+                table[u, v] = r
+            if r > best[0][u]:
+                best[0][u], other[0][u] = r, v
+            if r > best[1][v]:
+                best[1][v], other[1][v] = r, u
 
 
 def _moments(codes: sp.csr_matrix) -> Moments:
-    """Spread 0 for a unit that fires too rarely, or varies so little that float32 products cannot tell."""
+    """Spread 0 for a unit that fires too rarely, or varies too little."""
     n_rows, n = max(codes.shape[0], 1), codes.shape[1]
     value = codes.data.astype(np.float64)
     mean = np.bincount(codes.indices, weights=value, minlength=n) / n_rows
@@ -138,25 +161,9 @@ def _moments(codes: sp.csr_matrix) -> Moments:
     return Moments(mean, np.sqrt(np.where(asked, variance, 0.0)))
 
 
-def _raise(
-    best: Floats, other: NDArray[np.int64], unit: NDArray[np.int64], with_: NDArray[np.int64], r: Floats
-) -> None:
-    """Where `r` is larger than what a unit has; of equal ones the lowest number, in whatever blocks they come."""
-    before = best.copy()
-    np.maximum.at(best, unit, r)
-    other[best > before] = _NOBODY
-    largest = r == best[unit]
-    np.minimum.at(other, unit[largest], with_[largest])
-
-
 def _best(other: NDArray[np.int64], best: Floats, often: NDArray[np.bool_]) -> BestFunction:
     """A unit that fires often and never with another has no positive correlation: 0 stands for it."""
-    met = other < _NOBODY
-    return BestFunction(np.where(met, other, -1), np.where(often, np.where(met, best, 0.0), np.nan))
-
-
-def _moved(codes: sp.csr_matrix) -> sp.csr_matrix:
-    return codes[np.roll(np.arange(codes.shape[0]), codes.shape[0] // 2)]
+    return BestFunction(other, np.where(often, np.where(other >= 0, best, 0.0), np.nan))
 
 
 class OfPairs(NamedTuple):

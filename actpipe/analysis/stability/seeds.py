@@ -7,12 +7,14 @@ directions for cosines, moved rows for correlations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from actpipe.analysis.units import UnitSet
@@ -54,14 +56,40 @@ def stability(sides: Sequence[Side]) -> Stability:
     pairs, matches, found = [], [], []
     for group in groups.values():
         tallies = {side.member: _Tally(side) for side in group}
-        for one, other in combinations(group, 2):
-            pair = compared(one, other)
-            pairs.append(_summary(pair))
-            for way in _ways(pair):
-                matches += list(_matches(way))
-                tallies[way.one.member].add(way)
+        for each in _reported(list(combinations(group, 2))):
+            pairs.append(each.summary)
+            for way in each.ways:
+                matches += way.matches
+                tallies[way.member].add(way)
         found += [tally.columns() for tally in tallies.values() if tally.seeds]
     return Stability(table(PAIRS, pairs), table(MATCHES, matches), table(FOUND, found))
+
+
+class _Found(NamedTuple):
+    """What is listed of a pair as one of the two sees it."""
+
+    member: str
+    matches: list[dict[str, Any]]
+    best: Best
+    same_chance: float
+    correlation: Floats | None
+    correlation_chance: Floats | None
+
+
+class _Reported(NamedTuple):
+    summary: dict[str, Any]
+    ways: list[_Found]
+
+
+def _reported(pairs: Sequence[tuple[Side, Side]]) -> Iterator[_Reported]:
+    """In order; as many at once as there are threads, because a pair keeps to one."""
+
+    def report(sides: tuple[Side, Side]) -> _Reported:
+        pair = compared(*sides)
+        return _Reported(_summary(pair), [_found(way) for way in _ways(pair)])
+
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        yield from pool.map(report, pairs)
 
 
 def compared(one: Side, other: Side) -> Pair:
@@ -87,6 +115,12 @@ def _ways(pair: Pair) -> Iterator[_Way]:
     yield _Way(pair.other, pair.one, directions.backward, directions.same_chance_backward, turned)
 
 
+def _found(way: _Way) -> _Found:
+    f = way.functional
+    correlation, chance = (None, None) if f is None else (f.forward.correlation, f.chance_forward)
+    return _Found(way.one.member, list(_matches(way)), way.best, way.same_chance, correlation, chance)
+
+
 class _Tally:
     """In how many of the other seeds each unit of a member is found."""
 
@@ -95,15 +129,14 @@ class _Tally:
         self.directions, self.functions, self.asked = np.zeros((3, side.units.n), np.int64)
         self.direction_chance = self.function_chance = 0.0
 
-    def add(self, way: _Way) -> None:
+    def add(self, way: _Found) -> None:
         self.seeds += 1
         self.directions += way.best.same
         self.direction_chance += way.same_chance
-        if way.functional is not None:
-            found = way.functional.forward.correlation
-            self.asked += np.isfinite(found)
-            self.functions += np.nan_to_num(found) >= ALIKE
-            self.function_chance += np.nan_to_num(share(way.functional.chance_forward))
+        if way.correlation is not None and way.correlation_chance is not None:
+            self.asked += np.isfinite(way.correlation)
+            self.functions += np.nan_to_num(way.correlation) >= ALIKE
+            self.function_chance += np.nan_to_num(share(way.correlation_chance))
 
     def columns(self) -> dict[str, Any]:
         n, asked = self.side.units.n, self.asked
