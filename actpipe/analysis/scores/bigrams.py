@@ -20,18 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.store.hashing import salt, salted
 
-from .rule_candidates import summed
 from .rule_lists import Floats, Ints
 from .score import Accumulator, Metric, Score, Scored, Subject
 from .text_rows import lowest_level, text_of
-from .thinned_firings import Kept, ThinnedFirings
+from .thinned_firings import ThinnedFirings
 
 BUCKETS = 1 << 20
 _SALT = 0x62696772  # "bigr"
@@ -69,13 +69,14 @@ class Bigrams(Score):
     ) -> Scored:
         assert isinstance(gathered, ThinnedFirings)
         token, bigram = np.full(subject.n, np.nan), np.full(subject.n, np.nan)
-        whole = text_of(subject.corpus, None, subject.seed)
-        for floor, units, kept in gathered.groups():
-            text = whole.from_level(floor)
-            row = np.searchsorted(text.row, kept.row)
-            groups = text.tokens[:, 0].astype(np.int64), buckets(text.tokens, subject.corpus.vocabulary)
+        text = text_of(subject.corpus, None, subject.seed)
+        kept = gathered.kept()
+        firings = ByUnit(*_by_unit(kept.unit, kept.row, kept.value, text.row, subject.n))
+        groups = text.tokens[:, 0].astype(np.int64), buckets(text.tokens, subject.corpus.vocabulary)
+        for floor in np.unique(gathered.floor).tolist():
+            units = np.flatnonzero(gathered.floor == floor)
             for values, group in zip((token, bigram), groups, strict=True):
-                values[units] = determinism(kept, row, group, subject.n)[units]
+                values[units] = determinism(firings, units, group, looked_at=text.level >= floor)
         columns = {
             "bigram_r2": bigram,
             "token_share": token,
@@ -93,22 +94,44 @@ def buckets(tokens: NDArray[np.int32], vocabulary: int) -> Ints:
     return np.asarray((salted(pair, salt(_SALT)) % np.uint64(BUCKETS)).astype(np.int64))
 
 
-def determinism(firings: Kept, row: Ints, group: Ints, n_units: int) -> Floats:
-    """[n_units] R² of the groups; NaN where a unit does not vary, or where there are as many groups as rows.
+class ByUnit(NamedTuple):
+    """Firings in order of unit and row."""
 
-    `row` [m] of each firing among the rows that were looked at, `group` [R] of each row.
+    starts: NDArray[np.int64]  # [n + 1] where each unit's begin
+    row: NDArray[np.int32]  # [m] place in the text
+    value: NDArray[np.float32]
+
+
+@compiled
+def _by_unit(
+    unit: NDArray[np.int32], row: NDArray[np.int64], value: NDArray[np.float32], text: NDArray[np.int64], n_units: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Of firings in order of row, whose rows are all in `text`."""
+    starts = np.zeros(n_units + 1, np.int64)
+    for i in range(len(unit)):
+        starts[unit[i] + 1] += 1
+    starts = np.cumsum(starts)
+    next_, places, values = starts.copy(), np.empty(len(unit), np.int32), np.empty(len(unit), np.float32)
+    place = 0
+    for i in range(len(unit)):
+        while text[place] < row[i]:
+            place += 1
+        places[next_[unit[i]]], values[next_[unit[i]]] = place, value[i]
+        next_[unit[i]] += 1
+    return starts, places, values
+
+
+def determinism(firings: ByUnit, units: Ints, group: Ints, *, looked_at: NDArray[np.bool_]) -> Floats:
+    """R² of the groups for each of `units`; NaN where one does not vary, or where there are as many groups as rows.
+
+    `group` [R] of each row of the text, `looked_at` [R]: rows that count for these units; elsewhere they do not fire.
     """
-    values, count = np.unique(group, return_counts=True)
-    n, v = len(group), len(values)
+    count = np.bincount(group[looked_at], minlength=int(group.max(initial=0)) + 1)
+    n, v = int(count.sum()), int((count > 0).sum())
     if n <= v:
-        return np.full(n_units, np.nan)
-    place = np.searchsorted(values, group)[row]
-    unit, value = firings.unit.astype(np.int64), firings.value.astype(np.float64)
-    order, starts = _together(unit * v + place)
-    sums = np.add.reduceat(value[order], starts) if len(starts) else value
-    first = order[starts]
-    between = summed(unit[first], sums**2 / count[place[first]], n_units)
-    total, squares = summed(unit, value, n_units), summed(unit, value**2, n_units)
+        return np.full(len(units), np.nan)
+    number = np.cumsum(count > 0) - 1  # of those that occur: sums of fewer stay in the caches
+    between, total, squares = _sums(firings, units, number[group].astype(np.int32), count[count > 0])
     baseline = total**2 / n
     varies = squares - baseline > _VARIES * squares
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -116,8 +139,19 @@ def determinism(firings: Kept, row: Ints, group: Ints, n_units: int) -> Floats:
     return np.where(varies, 1 - (1 - raw) * (n - 1) / (n - v), np.nan)
 
 
-def _together(key: Ints) -> tuple[Ints, Ints]:
-    """An order that brings equal keys together, and where each begins in it."""
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    return order, np.flatnonzero(np.diff(ordered, prepend=-1))
+@compiled
+def _sums(firings: ByUnit, units: Ints, group: NDArray[np.int32], count: Ints) -> Floats:
+    """[3, units]: Σ_g S_g²/n_g, Σ a, Σ a²."""
+    found, of_group = np.zeros((3, len(units))), np.zeros(len(count))
+    for u in range(len(units)):
+        first, stop = firings.starts[units[u]], firings.starts[units[u] + 1]
+        for i in range(first, stop):
+            value = np.float64(firings.value[i])
+            of_group[group[firings.row[i]]] += value
+            found[1, u] += value
+            found[2, u] += value * value
+        for i in range(first, stop):
+            g = group[firings.row[i]]
+            found[0, u] += of_group[g] ** 2 / count[g]
+            of_group[g] = 0  # counted once, and empty for the next unit
+    return found

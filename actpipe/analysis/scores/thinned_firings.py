@@ -10,7 +10,6 @@ Memory: 17 bytes a firing, at most `at_most` a unit after a look (`kept`), plus 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -94,13 +93,6 @@ class ThinnedFirings:
         self._look()
         level = np.arange(LEVELS)
         return np.asarray(np.where(level >= self.floor[:, None], self.counts, 0).sum(axis=1))
-
-    def groups(self) -> Iterator[tuple[int, NDArray[np.int64], Kept]]:
-        """Units that share a floor: the floor, the units, their firings."""
-        whole = self.kept()
-        for floor in np.unique(self.floor).tolist():
-            chosen = self.floor == floor
-            yield floor, np.flatnonzero(chosen), _only(whole, chosen[whole.unit])
 
     def state(self) -> State:
         whole = self.kept()
