@@ -1,7 +1,8 @@
 """Active codes on disk, one file a subject and part of the rows: encoding is what costs, so it is done once.
 
-A file is an .npz of plain arrays, read without pickle: firings a row (`lengths` [rows]), and for each firing, ordered
-by row, its `unit` (two bytes below 65,536 units) and `value`: six bytes a firing and four a row.
+Only those of the score split: what was fitted in the first pass is measured on no other text. A file is an .npz of
+plain arrays, read without pickle: firings a row (`lengths` [rows]), and for each firing, ordered by row, its `unit`
+(two bytes below 65,536 units) and `value`: six bytes a firing and four a row.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import numpy as np
 
 from .firings import Firings
 from .rows import Rows
+from .splits import SCORE
 
 
 def write_codes(path: Path, batch: Firings) -> None:
+    batch = batch.of(SCORE)
     kind = np.uint16 if batch.n_units <= 1 << 16 else np.uint32
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")

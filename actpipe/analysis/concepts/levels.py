@@ -5,13 +5,14 @@ Levels are quarter octaves below the unit's largest activation, 16 octaves of th
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actpipe.analysis import agreement
 from actpipe.analysis.agreement import Floats, Moments
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.scores.score import State
 from actpipe.analysis.splits import SCORE
@@ -39,17 +40,17 @@ class ConceptLevels:
         labels = labels_of(self.corpus)
         assert labels is not None
         part = batch.of(SCORE)
-        concept = self.concept[part.unit]
-        true = (labels.of(batch.rows)[part.row, concept] & (concept >= 0)).astype(np.int64)
-        octaves = np.log2(self.largest[part.unit] / part.value)
-        level = np.clip(octaves * _PER_OCTAVE, 0, LEVELS - 1).astype(np.int64)
-        key = part.unit * 2 + true
-        n, value = self.n, part.value.astype(np.float64)
-        self.levels += np.bincount((part.unit * LEVELS + level) * 2 + true, minlength=n * LEVELS * 2).reshape(
-            n, LEVELS, 2
+        _add(
+            part.unit,
+            part.row,
+            part.value,
+            self.concept,
+            labels.of(batch.rows),
+            self.largest,
+            self.levels,
+            self.mass,
+            self.squares,
         )
-        self.mass += np.bincount(key, weights=value, minlength=2 * n).reshape(n, 2)
-        self.squares += np.bincount(part.unit, weights=value * value, minlength=n)
 
     def merge(self, other: Self) -> None:
         self.levels += other.levels
@@ -97,3 +98,16 @@ class ConceptLevels:
     def _defined(self) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = (self.concept >= 0) & (self.fires > 0) & (self.true > 0) & (self.true < self.rows)
         return found
+
+
+@compiled
+def _add(
+    unit: Any, row: Any, value: Any, concept: Any, labels: Any, largest: Any, levels: Any, mass: Any, squares: Any
+) -> None:
+    for i in range(len(unit)):
+        u, a = unit[i], np.float64(value[i])
+        is_true = int(concept[u] >= 0 and labels[row[i], concept[u]])
+        octaves = np.log2(largest[u] / value[i])
+        levels[u, int(min(max(octaves * _PER_OCTAVE, 0), LEVELS - 1)), is_true] += 1
+        mass[u, is_true] += a
+        squares[u] += a * a

@@ -8,11 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.firings import Firings
 from actpipe.analysis.rows import WINDOW
 
-from .fired import ByUnit, borders, by_unit
-from .frame import Ints, State, Uniform, eligible, windows
+from .frame import Ints, State, Uniform, windows
 from .near_misses import Candidates
 from .strata import Drawn
 from .top import Peaks
@@ -65,20 +65,15 @@ class Looking:
         }
 
     def update(self, batch: Firings) -> None:
-        self._look_at_shared(batch)
         asked, rows = self.question, batch.rows
-        good = eligible(rows, asked.context, asked.skip_first)
-        found = batch.once(f"by unit {asked.skip_first}", lambda: by_unit(batch, good))
-        key = found.unit * len(rows.tokens) + found.row
         first, stop = np.searchsorted(self._row, [rows.first, rows.first + len(rows.tokens)])
         start, length = windows(rows, self._row[first:stop] - rows.first, asked.context, asked.skip_first)
-        self._look_at_own(key, found, len(rows.tokens), slice(first, stop), start, length)
-        self._add("start", start + rows.first)
+        self._look_at_own(batch, slice(first, stop), start, length)
         low, high = np.searchsorted(self._of_suspect, [first, stop])
         suspects, window = self._suspects[low:high], self._of_suspect[low:high] - first
-        keys = asked.suspects.unit[suspects] * len(rows.tokens) + start[window]
-        fires = np.searchsorted(key, keys + length[window]) > np.searchsorted(key, keys)
+        fires = _fires(asked.suspects.unit[suspects], start[window], length[window], batch.starts, batch.unit)
         self._add("fires", suspects[fires])
+        self._look_at_shared(batch)
 
     def merge(self, other: Self) -> None:
         for name, arrays in other._found.items():
@@ -98,32 +93,79 @@ class Looking:
     def _add(self, name: str, values: NDArray[Any]) -> None:
         self._found[name].append(values)
 
-    def _look_at_own(self, key: Ints, found: ByUnit, n_rows: int, here: slice, start: Ints, length: Ints) -> None:
-        number = self._order[here]
+    def _look_at_own(self, batch: Firings, here: slice, start: Ints, length: Ints) -> None:
+        number, unit = self._order[here], self._unit[here]
         self._add("window", number)
+        self._add("start", start + batch.rows.first)
         self._add("length", length)
-        mine = self.question.listed[self._unit[here]]
-        number, start, length = number[mine], start[mine], length[mine]
-        first = self._unit[here][mine] * n_rows + start
-        index, firing = _ranges(np.searchsorted(key, first), np.searchsorted(key, first + length))
-        self._add("place", number[index] * WINDOW + found.row[firing] - start[index])
-        self._add("value", found.value[firing])
+        mine = self.question.listed[unit]
+        number, start = number[mine], start[mine]
+        window, firing = _firings_in(unit[mine], start, length[mine], batch.starts, batch.unit)
+        self._add("place", number[window] * WINDOW + batch.row[firing] - start[window])
+        self._add("value", batch.value[firing])
 
     def _look_at_shared(self, batch: Firings) -> None:
-        """Firings are in order of their rows, and every unit is asked for: a range of them for each window."""
+        """Every unit is asked for."""
         rows, shared = batch.rows, self.question.shared
-        starts = shared.start[self._shared]
-        low, high = np.searchsorted(starts, [rows.first, rows.first + len(rows.tokens)])
+        low, high = np.searchsorted(shared.start[self._shared], [rows.first, rows.first + len(rows.tokens)])
         here = self._shared[low:high]
-        start = shared.start[here] - rows.first
-        low, high = np.searchsorted(batch.row, start), np.searchsorted(batch.row, start + shared.length[here])
-        index, firing = _ranges(low, high)
-        cells = np.sort(batch.unit[firing] * len(self._shared) + here[index])
-        self._add("shared", cells[borders(cells)])
+        start, length = shared.start[here] - rows.first, shared.length[here]
+        window, unit = _units_in(start, length, batch.starts, batch.unit, batch.n_units)
+        self._add("shared", unit * len(self._shared) + here[window])
 
 
-def _ranges(low: Ints, high: Ints) -> tuple[Ints, Ints]:
-    """Every number of the ranges [low, high), and which range it is of."""
-    lengths = high - low
-    index = np.repeat(np.arange(len(low)), lengths)
-    return index, np.arange(len(index)) + np.repeat(low - (np.cumsum(lengths) - lengths), lengths)
+@compiled
+def _firings_in(unit: Any, start: Any, length: Any, starts: Any, units: Any) -> Any:
+    """Of one unit in one window each: the number of the window and that of the firing, in order."""
+    window, firing = np.empty(length.sum(), np.int64), np.empty(length.sum(), np.int64)
+    m = 0
+    for w in range(len(unit)):
+        for row in range(start[w], start[w] + length[w]):
+            i = _firing(unit[w], starts[row], starts[row + 1], units)
+            if i >= 0:
+                window[m], firing[m] = w, i
+                m += 1
+    return window[:m].copy(), firing[:m].copy()
+
+
+@compiled
+def _fires(unit: Any, start: Any, length: Any, starts: Any, units: Any) -> Any:
+    """Whether one unit does in one window each."""
+    found = np.zeros(len(unit), np.bool_)
+    for w in range(len(unit)):
+        for row in range(start[w], start[w] + length[w]):
+            if _firing(unit[w], starts[row], starts[row + 1], units) >= 0:
+                found[w] = True
+                break
+    return found
+
+
+@compiled
+def _firing(unit: Any, low: Any, high: Any, units: Any) -> Any:
+    """Which of the firings from `low` to `high` of a row is the unit's; −1: none. They are in order of units."""
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        if units[middle] < unit:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and units[low] == unit else -1
+
+
+@compiled
+def _units_in(start: Any, length: Any, starts: Any, units: Any, n_units: int) -> Any:
+    """All that fire in each window, once: number of the window, unit."""
+    most = 0
+    for w in range(len(start)):
+        most += starts[start[w] + length[w]] - starts[start[w]]
+    window, unit = np.empty(most, np.int64), np.empty(most, np.int64)
+    last = np.full(n_units, -1)  # window in which each unit was seen
+    m = 0
+    for w in range(len(start)):
+        for i in range(starts[start[w]], starts[start[w] + length[w]]):
+            if last[units[i]] != w:
+                last[units[i]] = w
+                window[m], unit[m] = w, units[i]
+                m += 1
+    return window[:m].copy(), unit[:m].copy()

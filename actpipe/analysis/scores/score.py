@@ -1,8 +1,9 @@
 """The contract of a score: what it gathers in one pass over the firings, and what it makes of that.
 
     gather   an accumulator that sees every block of rows once, with the split of each row
-    check    another one, for a score that fits something first and measures it then: sees every block a second time,
-             from saved codes, when `gathered` is complete. None where the score needs no second look.
+    check    another one, for a score that fits something first and measures it then: when `gathered` is complete it
+             sees every block a second time, from saved codes, which are those on rows of SCORE. None where the score
+             needs no second look.
     finish   a number a unit for each metric, NaN where it is undefined
 
 A score is a frozen dataclass that is its own configuration. Accumulators are commutative monoids: parts of the rows in
