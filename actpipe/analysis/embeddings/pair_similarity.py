@@ -48,6 +48,18 @@ class PairSimilarity:
     z: Column  # (MS − μ₀) / standard deviation over permutations
 
 
+class VectorSums(NamedTuple):
+    """Of the tiles of a block, whatever fires in them."""
+
+    known: NDArray[np.bool_]  # [tiles] whether the vector is not 0
+    total: Column  # [dims] Σ e
+    moment: Column  # [dims, dims] Σ e eᵀ
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> VectorSums:
+        return cls(np.asarray(vectors.any(axis=1)), vectors.sum(axis=0), _product(vectors.T, vectors))
+
+
 class Moments(NamedTuple):
     """Of one block, by unit."""
 
@@ -87,12 +99,12 @@ class PairSums:
         self.active = np.zeros(n_units, np.int64)  # tiles with a > 0
         self.least = np.full(n_units, np.inf)  # of these tiles' activations
 
-    def update(self, batch: Firings, vectors: Vectors) -> None:
-        """`vectors` [tiles of the block, dims]; a tile with the vector 0 is none of the N."""
-        known: NDArray[np.bool_] = np.asarray(vectors.any(axis=1))
+    def update(self, batch: Firings, vectors: Vectors, sums: VectorSums | None = None) -> None:
+        """`vectors` [tiles of the block, dims]; a tile with the vector 0 is none of the N. `sums` of them, if known."""
+        known, total, moment = sums or VectorSums.of(vectors)
         self.tiles += int(known.sum())
-        self.sum += vectors.sum(axis=0)
-        self.moment += vectors.T @ vectors
+        self.sum += total
+        self.moment += moment
         peaks = peaks_of(batch)
         if known.all():  # then the moments of all embeddings are the same
             moments = batch.once("moments of peaks", lambda: _moments(peaks, batch.n_units))

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 import numpy as np
 
 from actpipe.analysis.embeddings import Embedding, Lexical, TokenEmbeddings
 from actpipe.analysis.embeddings.embedding import block_vectors, opened
-from actpipe.analysis.embeddings.pair_similarity import Column, PairSimilarity, PairSums
+from actpipe.analysis.embeddings.pair_similarity import Column, PairSimilarity, PairSums, VectorSums
 from actpipe.analysis.firings import Firings
 from actpipe.errors import ActpipeError
 
@@ -39,7 +40,9 @@ class PairsOfTiles:
 
     def update(self, batch: Firings) -> None:
         for role, embedding in self.embeddings.items():
-            self.sums[role].update(batch, block_vectors(embedding, self.corpus, batch.rows))
+            vectors = block_vectors(embedding, self.corpus, batch.rows)
+            sums = batch.rows.once(f"sums of {embedding!r}", partial(VectorSums.of, vectors))
+            self.sums[role].update(batch, vectors, sums)
 
     def merge(self, other: Self) -> None:
         for role, sums in self.sums.items():
