@@ -28,7 +28,7 @@ from .gathering import Gathering, scored
 from .histogram import edges
 from .inputs import Inputs, Member
 from .member_pass import CONTROL_UNITS, MemberPass, RandomPass, drawn
-from .passes import Checking, Encoding, Gatherer, Source, run
+from .passes import Checking, Encoding, Gatherer, Source, one_thread_each, run
 from .scores import Score, Scored
 from .splits import PROFILE
 from .stability import Side
@@ -113,9 +113,12 @@ class HookAnalysis:
         passes = self._encoded("members", empty, "Reading the store")
         controls = self._encoded("controls", self._controls(passes), "Reading for the controls")
         seconds = self._checked(passes, controls)
-        with self.progress.bar("Writing tables", len(passes), "dictionaries") as bar:
-            for index, (member, control) in enumerate(zip(self.members, controls, strict=True)):
-                yield self._analysed(member, passes[index], control, seconds[3 * index : 3 * index + 3])
+        n, threes = len(passes), [seconds[start : start + 3] for start in range(0, len(seconds), 3)]
+        with self.progress.bar("Writing tables", n, "dictionaries") as bar, one_thread_each(n) as pool:
+            analysed = pool.map(self._analysed, self.members, passes, controls, threes)
+            del empty, passes, controls, seconds, threes  # what was gathered of a member goes when its tables are made
+            for each in analysed:
+                yield each
                 bar.advance(1)
 
     def _all_units(self) -> list[UnitSet]:
@@ -208,24 +211,30 @@ class HookAnalysis:
 
     def _checked(self, passes: Sequence[MemberPass], controls: Sequence[RandomPass]) -> list[Gathering]:
         """For each member three gatherings of a second pass: of its units, of shuffled ones, of random directions."""
-        empty, sources = [], []
-        with self.progress.bar("Fitting explanations", len(passes), "dictionaries") as bar:
-            for index, (found, control) in enumerate(zip(passes, controls, strict=True)):
-                firsts = (found.scores, found.shuffled_scores, control.scores)
-                empty += [Gathering.second(first, self.scores) for first in firsts]
-                members = Source(
-                    folder=self.folder / "members",
-                    number=index,
-                    n_units=found.units.n,
-                    gatherings=(3 * index, 3 * index + 1),
-                    shuffled=found.shuffled_units,
-                    seed=self.seed,
-                )
-                random = Source(
-                    folder=self.folder / "controls", number=index, n_units=control.units.n, gatherings=(3 * index + 2,)
-                )
-                sources += [members, random]
-                bar.advance(1)
+        firsts: list[Gathering] = []
+        sources: list[Source] = []
+        for index, (found, control) in enumerate(zip(passes, controls, strict=True)):
+            firsts += [found.scores, found.shuffled_scores, control.scores]
+            members = Source(
+                folder=self.folder / "members",
+                number=index,
+                n_units=found.units.n,
+                gatherings=(3 * index, 3 * index + 1),
+                shuffled=found.shuffled_units,
+                seed=self.seed,
+            )
+            random = Source(
+                folder=self.folder / "controls", number=index, n_units=control.units.n, gatherings=(3 * index + 2,)
+            )
+            sources += [members, random]
+        empty = []
+        with (
+            self.progress.bar("Fitting explanations", len(passes), "dictionaries") as bar,
+            one_thread_each(len(firsts)) as pool,
+        ):
+            for second in pool.map(lambda first: Gathering.second(first, self.scores), firsts):
+                empty.append(second)
+                bar.advance(1 / 3)
         if not any(each.accumulators for each in empty):
             return empty
         checking = Checking(name="checked", corpus=self.corpus, empty=empty, sources=sources)

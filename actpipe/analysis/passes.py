@@ -34,7 +34,7 @@ from .shuffling import shuffled
 from .units import UnitSet
 
 _CODES_TOGETHER = 1 << 21  # floats, 8 MiB: they stay in the caches, and memory does not grow with the width
-_SAVE_S = 20.0  # between two checkpoints, at least; and so long that
+_SAVE_S = 120.0  # what a kill costs of a pass: a checkpoint is gigabytes, and not worth it before; and so long that
 _SAVING_SHARE = 20  # saving takes at most a twentieth of the time
 
 
@@ -85,7 +85,7 @@ class Encoding(Pass[P]):
             if self.folder is not None:
                 write_codes(codes_file(self.folder, i, part), batch)
 
-        with _one_thread_each(len(found)) as pool:
+        with one_thread_each(len(found)) as pool:
             for _ in pool.map(gather, range(len(found))):
                 advance(n_rows / len(found))
 
@@ -116,7 +116,7 @@ class Checking(Pass[Gathering]):
             if source.shuffled is not None:
                 gatherings[1].update(shuffled(batch, source.shuffled, source.seed))
 
-        with _one_thread_each(len(self.sources)) as pool:
+        with one_thread_each(len(self.sources)) as pool:
             _finish(pool.map(lambda s: update(s, [found[i] for i in s.gatherings]), self.sources))
         advance(len(whole.tokens))
 
@@ -141,7 +141,7 @@ def codes_file(folder: Path, number: int, part: Part) -> Path:
 def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: Gatherer | None = None) -> list[M]:
     """The accumulators over all parts. `folder` keeps what is done; `gather` does parts elsewhere."""
     whole = deepcopy(list(passed.empty))
-    checkpoint = folder / f"{passed.name}.npz"
+    checkpoint = folder / f"{passed.name}.arrays"
     done = _restore(checkpoint, whole)
     parts, context = passed.corpus.parts(), passed.corpus.store.context
     total = sum(part.stop - part.first for part in parts) * context
@@ -150,14 +150,15 @@ def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: G
         return whole
     save_at = time.monotonic() + _SAVE_S
     with progress.bar(title, total, "tokens", done=before) as bar:
-        for number, found in enumerate((gather or _here)(passed, parts[done:], bar.advance)):
+        for found in (gather or _here)(passed, parts[done:], bar.advance):
             for one, other in zip(whole, found, strict=True):
                 one.merge(other)
+            del found, one, other  # or they would be there while the next part is gathered
+            done += 1
             if (began := time.monotonic()) > save_at:
-                _save(checkpoint, whole, done + number + 1)
+                _save(checkpoint, whole, done)
                 ended = time.monotonic()
                 save_at = ended + max(_SAVE_S, _SAVING_SHARE * (ended - began))
-    _save(checkpoint, whole, len(parts))
     return whole
 
 
@@ -182,10 +183,16 @@ def restore(found: Sequence[Mergeable], state: State) -> None:
 
 
 def _save(path: Path, found: Sequence[Mergeable], parts: int) -> None:
+    """Arrays one after the other, each as a .npy: an .npz would sum up every byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with open(temporary, "wb") as file:
-        np.savez(file, **{"parts": np.array(parts), **states(found)})  # type: ignore[arg-type]
+        np.save(file, np.array(parts))
+        for each in found:  # states one by one: together they are as much memory again
+            state = each.state()
+            np.save(file, np.array(list(state), str))
+            for values in state.values():
+                np.save(file, values)
     os.rename(temporary, path)
 
 
@@ -193,13 +200,15 @@ def _restore(path: Path, found: Sequence[Mergeable]) -> int:
     """How many parts it holds."""
     if not path.exists():
         return 0
-    with np.load(path, allow_pickle=False) as saved:
-        restore(found, {key: saved[key] for key in saved.files if key != "parts"})
-        return int(saved["parts"])
+    with open(path, "rb") as file:
+        parts = int(np.load(file))
+        for each in found:
+            each.restore({name: np.load(file) for name in np.load(file).tolist()})
+    return parts
 
 
 @contextmanager
-def _one_thread_each(tasks: int) -> Iterator[ThreadPoolExecutor]:
+def one_thread_each(tasks: int) -> Iterator[ThreadPoolExecutor]:
     """A pool in which every task has one thread of torch: one task a core is faster than all cores at each in turn,
     because most of the work around the products is of one thread."""
     threads = torch.get_num_threads()
