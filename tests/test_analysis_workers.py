@@ -87,7 +87,7 @@ def test_an_analysis_that_was_stopped_goes_on_where_it_was(
         with pytest.raises(KeyboardInterrupt):
             analyze(stopped, Impatient())
     (work,) = stopped.out.with_name("stopped.work.partial").glob("*/hook-000")
-    assert (work / "members.npz").exists()
+    assert (work / "members.arrays").exists()
     seen = Listener()
     analyze(stopped, seen)
     assert "Reading the store" not in seen.bars, "three times five parts are all twelve"

@@ -151,15 +151,19 @@ def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: G
     save_at = time.monotonic() + _SAVE_S
     with progress.bar(title, total, "tokens", done=before) as bar:
         for found in (gather or _here)(passed, parts[done:], bar.advance):
-            for one, other in zip(whole, found, strict=True):
-                one.merge(other)
-            del found, one, other  # or they would be there while the next part is gathered
+            _merge(whole, found)
+            del found  # or it would be there while the next part is gathered
             done += 1
             if (began := time.monotonic()) > save_at:
                 _save(checkpoint, whole, done)
                 ended = time.monotonic()
                 save_at = ended + max(_SAVE_S, _SAVING_SHARE * (ended - began))
     return whole
+
+
+def _merge(whole: Sequence[M], found: Sequence[M]) -> None:
+    for one, other in zip(whole, found, strict=True):
+        one.merge(other)
 
 
 class Gatherer(Protocol):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,15 @@ from actpipe.harvest.sites import Site, find_sites
 _IN_RESIDUAL = re.compile(
     r"blocks\.\d+\.(hook_(resid_(pre|mid|post)|mlp_out|attn_out|in|out)|mlp\.hook_out|attn\.hook_out)"
 )
+_READING = Lock()
 _NORM, _HEAD = "ln_final.hook_in", "unembed.hook_in"
 _INTO_RESIDUAL = re.compile(r"blocks\.\d+\.(mlp\.(hook_post|out\.hook_in)|attn\.(hook_z|o\.hook_in))")
 
 
 def logit_directions(model_name: str, hook: str, directions: Tensor) -> Tensor | None:
     """[n, vocabulary] for `directions` [n, d] at `hook`; None where the hook has no linear way to the logits."""
-    readout = _readout(model_name, hook)
+    with _READING:  # members are analysed at once, and the model is to be opened once
+        readout = _readout(model_name, hook)
     return None if readout is None else directions.detach().float().cpu() @ readout
 
 
