@@ -7,6 +7,7 @@ only chance gains nothing on average.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -99,6 +100,7 @@ def orders_of(corpus: Corpus, seed: int, floor: int) -> Orders:
         return made[seed, floor]
 
 
+@lru_cache(maxsize=1)
 def classes_of(corpus: Corpus) -> NDArray[np.int32] | None:
     return None if corpus.texts is None else token_classes(corpus.texts, corpus.vocabulary)
 

@@ -125,16 +125,8 @@ class Execution:
         """Of `firings` on the rows that `on` speaks of; `told`: the number of the budget of `Owned.rule`."""
         numbers = [on[each] for each in _SHAPES if each in on]
         which = np.stack(numbers) if numbers else np.zeros((0, len(firings.starts) - 1), np.int32)
-        counts, total, rule = _owned(
-            which,
-            self._of_pattern,
-            *self._rules,
-            np.argsort(self.order),
-            *firings,
-            self.n_units,
-            len(self.budgets),
-            told,
-        )
+        rules = self._of_pattern, *self._rules, self._by_order
+        counts, total, rule = _owned(which, *rules, *firings, self.n_units, len(self.budgets), told)
         return Owned(counts.T, total.T, rule)
 
     def owned_rows(self, counts: Ints) -> Ints:
