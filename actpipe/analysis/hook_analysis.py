@@ -28,12 +28,13 @@ from .gathering import Gathering, scored
 from .histogram import edges
 from .inputs import Inputs, Member
 from .member_pass import CONTROL_UNITS, MemberPass, RandomPass, drawn
-from .passes import Checking, Encoding, Gatherer, Source, one_thread_each, run
+from .passes import Checking, Encoding, Gatherer, Source, run
 from .scores import Score, Scored
 from .splits import PROFILE
 from .stability import Side
 from .stability.code_sample import CodeSample
 from .tables import controls_table, examples_table, histograms_table, units_table
+from .threads import one_thread_each
 from .token_sketch import TokenSketch
 from .units import UnitSet
 from .units.baselines import fit_baseline

@@ -10,8 +10,6 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from .rows import Rows
 from .saved_codes import read_codes, write_codes
 from .scores import State
 from .shuffling import shuffled
+from .threads import one_thread_each
 from .units import UnitSet
 
 _CODES_TOGETHER = 1 << 21  # floats, 8 MiB: they stay in the caches, and memory does not grow with the width
@@ -209,19 +208,6 @@ def _restore(path: Path, found: Sequence[Mergeable]) -> int:
         for each in found:
             each.restore({name: np.load(file) for name in np.load(file).tolist()})
     return parts
-
-
-@contextmanager
-def one_thread_each(tasks: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool in which every task has one thread of torch: one task a core is faster than all cores at each in turn,
-    because most of the work around the products is of one thread."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(max_workers=max(1, min(tasks, threads))) as pool:
-        torch.set_num_threads(max(1, threads // max(1, min(tasks, threads))))
-        try:
-            yield pool
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _finish(results: Iterable[None]) -> None:

@@ -7,16 +7,15 @@ directions for cosines, moved rows for correlations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
+from actpipe.analysis.threads import one_thread_each
 from actpipe.analysis.units import UnitSet
 
 from .code_sample import CodeSample
@@ -82,13 +81,13 @@ class _Reported(NamedTuple):
 
 
 def _reported(pairs: Sequence[tuple[Side, Side]]) -> Iterator[_Reported]:
-    """In order; as many at once as there are threads, because a pair keeps to one."""
+    """In order."""
 
     def report(sides: tuple[Side, Side]) -> _Reported:
         pair = compared(*sides)
         return _Reported(_summary(pair), [_found(way) for way in _ways(pair)])
 
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+    with one_thread_each(len(pairs)) as pool:
         yield from pool.map(report, pairs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from actpipe.analysis.scores import Metric
+from actpipe.analysis.threads import one_thread_each
 
 from .density_curve import POINTS, curve
 from .intervals import Interval, expanded, percentile
@@ -38,12 +40,15 @@ def density_points(
     """A row a member (and a configuration of several), metric, density and control."""
     subjects = [each for each in measured if each.control is None]
     present = [metric.name for metric in metrics if any(metric.name in each.values for each in subjects)]
-    rows = []
-    for level, members in levels(subjects):
-        controls = controls_of(measured, members)
-        for start in range(0, len(present), _METRICS):
-            names = present[start : start + _METRICS]
-            rows += list(_rows(level, members, controls, names, seed, replicates))
+    batches = [present[start : start + _METRICS] for start in range(0, len(present), _METRICS)]
+
+    def found(asked: tuple[tuple[str, list[Measured]], list[str]]) -> list[dict[str, Any]]:
+        (level, members), names = asked
+        return list(_rows(level, members, controls_of(measured, members), names, seed, replicates))
+
+    asked = list(itertools.product(levels(subjects), batches))
+    with one_thread_each(len(asked)) as pool:
+        rows = list(itertools.chain.from_iterable(pool.map(found, asked)))
     columns = [pa.array([row[field.name] for row in rows], field.type, from_pandas=True) for field in DENSITY_POINTS]
     return pa.table(columns, schema=DENSITY_POINTS)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from actpipe.analysis.scores import Metric
+from actpipe.analysis.threads import one_thread_each
 
 from .columns import columns as cells
 from .comparison import Comparison, Request, compared
@@ -72,10 +73,10 @@ def means(
     """
     subjects = [each for each in measured if each.control is None]
     target = reference([each.density[each.alive] for each in subjects])
-    rows = []
-    for level, members in levels(subjects):
+
+    def requests(members: Sequence[Measured]) -> Iterator[Request]:
         for batch in _batches(metrics, members):
-            request = Request(
+            yield Request(
                 members=members,
                 controls=controls_of(measured, members),
                 metrics=batch,
@@ -84,8 +85,11 @@ def means(
                 seed=seed,
                 replicates=replicates,
             )
-            rows += list(_rows(level, compared(request)))
-    return _table(rows)
+
+    asked = [(level, request) for level, members in levels(subjects) for request in requests(members)]
+    with one_thread_each(len(asked)) as pool:
+        found = pool.map(lambda each: list(_rows(each[0], compared(each[1]))), asked)
+        return _table(list(itertools.chain.from_iterable(found)))
 
 
 def levels(subjects: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]]:

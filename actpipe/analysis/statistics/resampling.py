@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .strata import Floats, Ints, pieces
@@ -115,7 +116,8 @@ def resampled(sums: Floats, labels: Ints, *, times: int, random: np.random.Gener
         draws = max(n - 1, 1)
         drawn = random.integers(n, size=(times, draws)) + offset * n
         counts = np.bincount(drawn.reshape(-1), minlength=times * n).reshape(times, n)
-        total += counts.astype(np.float64) @ (sums[members] * (n / draws))
+        # By torch, which keeps to the number of threads it was given: several members are resampled at once.
+        total += (torch.from_numpy(counts).double() @ torch.from_numpy(sums[members] * (n / draws))).numpy()
     return total
 
 
