@@ -28,6 +28,7 @@ from .gathering import Gathering, scored
 from .histogram import edges
 from .inputs import Inputs, Member
 from .member_pass import CONTROL_UNITS, MemberPass, RandomPass, drawn
+from .memory import give_back
 from .passes import Checking, Encoding, Gatherer, Source, run
 from .scores import Score, Scored
 from .splits import PROFILE
@@ -120,6 +121,7 @@ class HookAnalysis:
             del empty, passes, controls, seconds, threes  # what was gathered of a member goes when its tables are made
             for each in analysed:
                 yield each
+                give_back()
                 bar.advance(1)
 
     def _all_units(self) -> list[UnitSet]:

@@ -25,6 +25,7 @@ from .corpus import Corpus, Part
 from .firings import Firings, active, joined
 from .gathering import Gathering, below
 from .member_pass import MemberPass, RandomPass
+from .memory import give_back
 from .rows import Rows
 from .saved_codes import read_codes, write_codes
 from .scores import State
@@ -157,6 +158,7 @@ def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: G
                 _save(checkpoint, whole, done)
                 ended = time.monotonic()
                 save_at = ended + max(_SAVE_S, _SAVING_SHARE * (ended - began))
+    give_back()
     return whole
 
 
