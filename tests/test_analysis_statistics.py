@@ -187,14 +187,14 @@ def test_every_mean_has_an_interval_a_number_and_a_control() -> None:
     assert found["low"] < found["mean"] < found["high"]
     assert (found["n"], found["undefined"], found["control"], found["control_n"]) == (300, 0, "random", 100)
     assert found["delta"] == pytest.approx(found["mean"] - strong.values["score"].mean())
-    assert found["beats_control"]
+    assert found["verdict"] == "better"
     assert found["p"] == pytest.approx(2 / 501)
     assert found["method"] == "bca"
     assert found["few_seeds"]
     empty = row(table, stratum="token_units")
     assert empty["n"] == 0
     assert empty["mean"] is None
-    assert empty["beats_control"] is None
+    assert empty["verdict"] is None
     half_width = 1.96 * 0.1 * (1 / 300 + 1 / 100) ** 0.5
     assert found["delta_high"] - found["delta_low"] == pytest.approx(2 * half_width, rel=0.2)
 
@@ -245,10 +245,10 @@ def test_a_score_where_lower_is_better_has_its_hardest_control_below() -> None:
     controls = [measured(random.normal(level, 0.1, 100), control=str(level)) for level in (3, 5)]
     found = row(means([member, *controls], [bits], replicates=300))
     assert found["control"] == "3"
-    assert found["beats_control"]
+    assert found["verdict"] == "better"
     assert found["delta_high"] < 0
     axis = Metric("score", "")
-    assert row(means([member, *controls], [axis], replicates=300))["beats_control"] is None
+    assert row(means([member, *controls], [axis], replicates=300))["verdict"] is None
 
 
 def test_undefined_scores_are_imputed_at_the_control_where_no_null_is_known() -> None:
@@ -267,13 +267,31 @@ def test_the_same_units_share_their_draws() -> None:
     """A control of the same units that is lower by a constant differs by it in every replicate."""
     random = np.random.default_rng(0)
     values = random.normal(size=200)
-    paired = measured(values - 0.01, control="shuffled", same_units=True, token_r2=np.zeros(200))
+    paired = measured(values - 0.03, control="shuffled", same_units=True, token_r2=np.zeros(200))
     found = row(means([measured(values), paired], [SCORE], replicates=200))
-    assert (found["delta_low"], found["delta_high"]) == pytest.approx((0.01, 0.01))
-    assert found["beats_control"]
-    others = measured(values - 0.01, control="random")
+    assert (found["delta_low"], found["delta_high"]) == pytest.approx((0.03, 0.03))
+    assert found["verdict"] == "better"
+    others = measured(values - 0.03, control="random")
     apart = row(means([measured(values), others], [SCORE], replicates=200))
-    assert not apart["beats_control"]
+    assert apart["verdict"] == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("above", "spread", "better", "verdict"),
+    [
+        (0.01, 0.001, "higher", "equivalent"),  # surely above, by less than what decides anything
+        (0.03, 0.001, "higher", "better"),
+        (-0.03, 0.001, "higher", "worse"),
+        (-0.03, 0.001, "lower", "better"),
+        (0.03, 0.3, "higher", "undecided"),
+    ],
+)
+def test_a_difference_below_the_margin_decides_nothing(above: float, spread: float, better: Any, verdict: str) -> None:
+    random = np.random.default_rng(0)
+    member = measured(random.normal(0.3 + above, spread, 200))
+    control = measured(random.normal(0.3, spread, 200), control="random")
+    found = row(means([member, control], [Metric("score", "", better=better)], replicates=500))
+    assert found["verdict"] == verdict
 
 
 def test_members_that_differ_in_seeds_get_a_row_together() -> None:

@@ -1,16 +1,18 @@
-"""How long a default analysis takes: 8 dictionaries of 2,304 features on a million tokens of the residual stream.
+"""How long a default analysis takes: a sweep of 8 dictionaries on a million tokens of the residual stream, all scores.
 
-    python -m tests.bench.analysis --out actpipe-out        # of `actpipe demo`
+    actpipe demo
+    actpipe train-sae --hook blocks.9.hook_resid_post --expansion 4 --l1-sweep 1:8:8 --out sweep
+    python -m tests.bench.analysis --store actpipe-out/store.zarr --run sweep
 
-The demo harvests a fifth of that, so its rows and texts are repeated until there are a million; and trains narrower
-dictionaries, which are joined in pairs, so that codes are as dense as those of a sweep of L0 30 to 200. The numbers of
-the report mean nothing, the seconds do: rows, codes and texts are real ones. Printed: seconds by stage, and the peak
-of memory.
+The demo harvests a fifth of that, so its rows and texts are repeated until there are a million; dictionaries, rows and
+texts are real. The numbers of the report mean nothing, the seconds do. Printed: seconds of the clock and of the
+processor by stage, as they end, and the peak of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import shutil
 import tempfile
@@ -22,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import sae
 from actpipe.analysis import AnalyzeConfig, analyze
 from actpipe.files import write_json
 from actpipe.progress import Bar
@@ -30,15 +31,21 @@ from actpipe.store import Store, create_store
 
 
 class Clock:
-    """A progress that notes when each stage begins."""
+    """A progress that prints what each stage took when the next one begins."""
 
     def __init__(self) -> None:
-        self.stages: list[tuple[str, float]] = []
+        self.title = "Opening"
+        self.begin = time.perf_counter(), time.process_time()
+        print("| stage | seconds | of the processor |\n|---|---|---|")
+
+    def next(self, title: str) -> None:
+        now = time.perf_counter(), time.process_time()
+        print(f"| {self.title} | {now[0] - self.begin[0]:.1f} | {now[1] - self.begin[1]:.1f} |", flush=True)
+        self.title, self.begin = title, now
 
     @contextmanager
     def bar(self, title: str, total: float | None, unit: str, done: float = 0) -> Iterator[Bar]:
-        self.stages.append((title, time.perf_counter()))
-        print(f"  {title} …", flush=True)
+        self.next(title)
         yield self
 
     def advance(self, amount: float, note: str = "") -> None:
@@ -46,10 +53,6 @@ class Clock:
 
     def say(self, text: str) -> None:
         pass
-
-    def seconds(self) -> list[tuple[str, float]]:
-        ends = [begin for _, begin in self.stages[1:]] + [time.perf_counter()]
-        return [(title, end - begin) for (title, begin), end in zip(self.stages, ends, strict=True)]
 
 
 def larger(small: Store, place: Path, hook: str, rows: int) -> Store:
@@ -69,53 +72,38 @@ def larger(small: Store, place: Path, hook: str, rows: int) -> Store:
     return store
 
 
-def joined(one: sae.Dictionary, other: sae.Dictionary) -> sae.Dictionary:
-    params = {
-        name: torch.cat([one.params[name], other.params[name]]) if name != "b_dec" else one.params[name]
-        for name in one.params
-    }
-    scaling = sae.Scaling(torch.zeros(one.d), 1.0)
-    return sae.Dictionary.trained(one.architecture, params, hyper={"l1": 1.0}, scaling=scaling, config={})
-
-
-def run_of(small: Path, place: Path, store: Store, hook: str, members: int) -> Path:
-    folders = sorted(path for path in (small / "members").iterdir() if hook in path.name)
-    dictionaries = [sae.load(path) for path in folders]
-    n, results = len(dictionaries), []
-    for i in range(members):
-        name = f"joined-{i}"
-        joined(dictionaries[i % n], dictionaries[(i + 1 + i // n) % n]).save(place / "members" / name)
-        width = dictionaries[0].n * 2
-        results.append({"path": f"members/{name}", "hook": hook, "architecture": "relu", "width": width, "seed": 0})
+def run_on(store: Store, run: Path, place: Path) -> Path:
+    """A copy of the run that says it is of this store."""
+    shutil.copytree(run, place)
+    written = json.loads((place / "run.json").read_text())
     recorded = {"path": str(store.place), "relative": "../store.zarr", "fingerprint": store.fingerprint}
-    write_json(place / "run.json", {"format": "actpipe-run", "version": 1, "store": recorded, "config": {}})
-    write_json(place / "results.json", {"format": "actpipe-results", "version": 1, "members": results})
+    write_json(place / "run.json", {**written, "store": recorded})
     return place
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path, default=Path("actpipe-out"))
+    parser.add_argument("--store", type=Path, default=Path("actpipe-out/store.zarr"))
+    parser.add_argument("--run", type=Path, default=Path("sweep"))
     parser.add_argument("--hook", default="blocks.9.hook_resid_post")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--members", type=int, default=8)
     asked = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=asked.out))
+    folder = Path(tempfile.mkdtemp(dir=asked.run.parent))
     try:
-        store = larger(Store.open(asked.out / "store.zarr"), folder / "store.zarr", asked.hook, asked.rows)
-        run = run_of(asked.out / "sae", folder / "run", store, asked.hook, asked.members)
-        clock, begin = Clock(), time.perf_counter()
-        processor = time.process_time()
+        store = larger(Store.open(asked.store), folder / "store.zarr", asked.hook, asked.rows)
+        run = run_on(store, asked.run, folder / "run")
+        began, clock = (time.perf_counter(), time.process_time()), Clock()
         found = analyze(AnalyzeConfig(run=run, out=folder / "report"), clock)
-        total, used = time.perf_counter() - begin, time.process_time() - processor
+        clock.next("")
+        total, used = time.perf_counter() - began[0], time.process_time() - began[1]
     finally:
         shutil.rmtree(folder)
-    print(f"\n{found['units']:,} units, {found['summary']['tokens']:,} tokens, {torch.get_num_threads()} threads\n")
-    print("| stage | seconds |\n|---|---|")
-    for title, seconds in clock.seconds():
-        print(f"| {title} | {seconds:.0f} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"| all | **{total:.0f}** |\n\n{used:.0f} s of the processor, peak memory {peak:.1f} GiB")
+    print(f"| all | **{total:.0f}** | {used:.0f} |\n")
+    print(
+        f"{found['units']:,} units, {found['summary']['tokens']:,} tokens, {torch.get_num_threads()} threads, ", end=""
+    )
+    print(f"peak memory {peak:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .comparison import Comparison, Source
-from .intervals import FEW_SEEDS, percentile, student, two_sided_p
+from .equivalence import MARGIN, tost
+from .intervals import FEW_SEEDS, LEVEL, percentile, student, two_sided_p
 from .measured import Counts, counts
 from .strata import Floats
 
@@ -62,18 +63,28 @@ def _of_controls(found: Comparison) -> dict[str, Column]:
         "delta_high": high.tolist(),
         "delta_seed_low": by_seed.low.tolist(),
         "delta_seed_high": by_seed.high.tolist(),
-        "beats_control": _beats(found, low, high),
+        "verdict": _verdicts(found, low, high),
         "p": two_sided_p(found.differences).tolist(),
     }
 
 
-def _beats(found: Comparison, low: Floats, high: Floats) -> Column:
+def _verdicts(found: Comparison, low: Floats, high: Floats) -> Column:
     """None where there is no control, or no better and worse."""
     better = [metric.better for metric in found.request.metrics] * 6
+    small = tost(found.differences).p < 1 - LEVEL
     return [
-        None if side is None or np.isnan(a) else bool(a > 0 if side == "higher" else b < 0)
-        for side, a, b in zip(better, low, high, strict=True)
+        None if side is None or np.isnan(a) else _verdict(*((a, b) if side == "higher" else (-b, -a)), bool(equal))
+        for side, a, b, equal in zip(better, low, high, small, strict=True)
     ]
+
+
+def _verdict(low: float, high: float, small: bool) -> str:
+    """Of the interval of what is better by being larger. A difference below the margin decides nothing, however sure."""
+    if low > MARGIN:
+        return "better"
+    if high < -MARGIN:
+        return "worse"
+    return "equivalent" if small else "undecided"
 
 
 def _of_adjusted(found: Comparison) -> dict[str, Column]:

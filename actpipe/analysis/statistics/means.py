@@ -49,7 +49,7 @@ MEANS = pa.schema(
         *((name, _NUMBER) for name in ("control_mean", "control_low", "control_high")),
         ("control_n", _COUNT),
         *((name, _NUMBER) for name in ("delta", "delta_low", "delta_high", "delta_seed_low", "delta_seed_high")),
-        ("beats_control", _FLAG),
+        ("verdict", _TEXT),  # better, equivalent, worse, undecided
         *((name, _NUMBER) for name in ("p", "p_holm")),
         *((name, _NUMBER) for name in ("density_adjusted", "density_adjusted_low", "density_adjusted_high")),
         ("density_coverage", _NUMBER),
