@@ -86,7 +86,7 @@ def test_an_analysis_that_was_stopped_goes_on_where_it_was(
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             analyze(stopped, Impatient())
-    (work,) = stopped.out.with_name("stopped.work.partial").glob("*/hook-000")
+    (work,) = stopped.out.with_name("stopped.work.partial").glob("*/hook-000/group-000")
     assert (work / "members.arrays").exists()
     seen = Listener()
     analyze(stopped, seen)

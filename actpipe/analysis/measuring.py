@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .hook_analysis import Analysed, Found
+from .analysed import Analysed, Found
 from .schemas import SCORES as TOKEN_SCORES
 from .scores import Metric, Score
 from .statistics import Measured

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .hook_analysis import Analysed
+from .analysed import Analysed
 from .schemas import COLUMNS, schema
 
 Row = dict[str, Any]

@@ -163,8 +163,8 @@ def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: G
 
 
 def _merge(whole: Sequence[M], found: Sequence[M]) -> None:
-    for one, other in zip(whole, found, strict=True):
-        one.merge(other)
+    with one_thread_each(len(whole)) as pool:
+        _finish(pool.map(lambda one, other: one.merge(other), whole, found))
 
 
 class Gatherer(Protocol):

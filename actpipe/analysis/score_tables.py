@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from .hook_analysis import Analysed, Found
+from .analysed import Analysed, Found
 from .schemas import METADATA, schema
 from .scores import Score
 from .units import UnitSet

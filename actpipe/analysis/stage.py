@@ -19,7 +19,9 @@ from .folder import is_whole, refuse_foreign, replaced_folder, summary_of, work_
 if TYPE_CHECKING:
     from actpipe.harvest.model import LanguageModel
 
+    from .collected import Collected
     from .corpus import Corpus
+    from .hook_analysis import HookAnalysis
     from .inputs import Inputs
     from .model_tables import Subject
     from .passes import Gatherer
@@ -59,14 +61,11 @@ def _write(
 ) -> dict[str, Any]:
     from actpipe.report import write_report
 
+    from .collected import Collected
     from .corpus import Corpus
     from .hook_analysis import HookAnalysis
-    from .measuring import measured, metrics_of
-    from .members import member_row, members_table
-    from .model_tables import Subject, labelled_texts
-    from .stability import stability
-    from .statistics import density_points, means
-    from .summary import Tally, summarize
+    from .model_tables import labelled_texts
+    from .summary import summarize
     from .table_writers import TableWriters, schemas
 
     texts, notes = _vocabulary(inputs.model)
@@ -76,8 +75,7 @@ def _write(
     labelled = None if config.probe is None else labelled_texts(config.probe)
     model, more = _language_model(inputs, config, progress)
     notes += more
-    tally, rows, edges, subjects, sides = Tally(), [], {}, [], []
-    in_model: list[Subject] = []
+    collected, edges = Collected(inputs.model), {}
     with gatherer(config) as gather, TableWriters(folder / "parquet", schemas(scores, config)) as writers:
         for number, hook in enumerate(inputs.hooks):
             analysis = HookAnalysis(
@@ -93,31 +91,45 @@ def _write(
                 progress=progress,
             )
             edges[hook] = analysis.edges.tolist()
-            for analysed in analysis.run():
-                writers.write(analysed)
-                tally.add(analysed)
-                rows.append(member_row(analysed))
-                subjects += measured(analysed, inputs.model)
-                sides.append(analysed.side)
-                in_model.append(Subject(analysed.member, analysed.found.units, analysed.found.density > 0))
-            with progress.bar("Comparing seeds", None, "pairs"):
-                writers.write_seeds(stability(sides))
-            sides = []
-        writers.write_table("members", members_table(rows))
-        with progress.bar("Drawing intervals", None, "means"):
-            metrics = metrics_of(scores)
-            writers.write_table("means", means(subjects, metrics, seed=config.seed))
-            headline = [metric for metric in metrics if metric.better is not None]
-            writers.write_table("density_points", density_points(subjects, headline, seed=config.seed))
+            _write_hook(writers, analysis, collected, progress)
+        _write_means(writers, collected, scores, config.seed, progress)
         if model is not None and (config.effects or labelled is not None):
-            notes += _write_model_tables(writers, in_model, model, corpus, labelled, config, progress)
+            notes += _write_model_tables(writers, collected.in_model, model, corpus, labelled, config, progress)
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
     write_json(folder / "vocabulary.json", texts)
-    summary = summarize(inputs, config, corpus, tally, digest=key, edges=edges, notes=notes)
+    summary = summarize(inputs, config, corpus, collected.tally, digest=key, edges=edges, notes=notes)
     write_json(folder / "summary.json", summary)
     with progress.bar("Writing the page", None, "files"):
         write_report(folder)
     return summary
+
+
+def _write_hook(writers: TableWriters, analysis: HookAnalysis, collected: Collected, progress: Progress) -> None:
+    """The tables of each member, and those of members of the hook that differ in seeds."""
+    from .stability import stability
+
+    sides = []
+    for analysed in analysis.run():
+        writers.write(analysed)
+        collected.add(analysed)
+        sides.append(analysed.side)
+    with progress.bar("Comparing seeds", None, "pairs"):
+        writers.write_seeds(stability(sides))
+
+
+def _write_means(
+    writers: TableWriters, collected: Collected, scores: list[Score], seed: int, progress: Progress
+) -> None:
+    from .measuring import metrics_of
+    from .members import members_table
+    from .statistics import density_points, means
+
+    writers.write_table("members", members_table(collected.members))
+    with progress.bar("Drawing intervals", None, "means"):
+        metrics = metrics_of(scores)
+        writers.write_table("means", means(collected.measured, metrics, seed=seed))
+        headline = [metric for metric in metrics if metric.better is not None]
+        writers.write_table("density_points", density_points(collected.measured, headline, seed=seed))
 
 
 @contextmanager

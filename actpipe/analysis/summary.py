@@ -13,9 +13,9 @@ import torch
 
 import actpipe
 
+from .analysed import Analysed
 from .config import AnalyzeConfig
 from .corpus import Corpus
-from .hook_analysis import Analysed
 from .inputs import Inputs
 from .member_pass import CONTROL_UNITS
 from .members import CONTROLS, column, control_rows, quantile

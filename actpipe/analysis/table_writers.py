@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .analysed import Analysed
 from .config import AnalyzeConfig
-from .hook_analysis import Analysed
 from .model_tables import SCHEMAS as EFFECTS
 from .probing import PROBES
 from .schemas import COLUMNS, schema

@@ -4,8 +4,8 @@
     python -m tests.bench.analysis_scale --units 2304 --tokens 131072 262144 --scores samples positions
 
 50 units fire a token, with densities that fall as 1/rank, on Zipf tokens in documents of 20 to 600 of them. Every score
-goes through the passes as an analysis does it: blocks of 8 Mi codes, parts of 32 Ki rows that are merged, its second
-look on whole parts. Each is measured in a process of its own.
+goes through the passes as an analysis does it, by parts of 32 Ki rows that are merged. Each is measured in a process of
+its own; to order firings by unit, which is done once for all of them, is a row of its own (`order`).
 
     text     what is done once for all dictionaries on the same text (labels, embeddings of windows), in seconds
     seconds  of one dictionary after that; of these `finish` does not grow with tokens
@@ -43,7 +43,6 @@ from actpipe.store import create_store
 
 MODEL = "actpipe:factor-gpt-0"  # its embedding table is what texts are compared by
 CONTEXT, VOCABULARY, L0 = 128, 2000, 50
-CODES = 1 << 23  # of a block, as in the passes of an analysis
 PLAN = {2304: (1 << 17, 1 << 18, 1 << 19, 1 << 20), 16_384: (1 << 17, 1 << 19), 100_000: (1 << 17, 1 << 19)}
 
 
@@ -85,31 +84,37 @@ def subject_of(folder: Path, tokens: int, units: int) -> Subject:
     return Subject(units=unit_set, n=units, corpus=Corpus(store, store.committed, 0, texts), seed=0)
 
 
-def parts_of(subject: Subject) -> list[list[Firings]]:
-    """Blocks of every part. Densities add up to 50; none is above one half."""
+def parts_of(subject: Subject) -> list[Firings]:
+    """Densities add up to 50; none is above one half."""
     rng, n = np.random.default_rng(1), subject.n
     share = np.cumsum(np.minimum(1 / np.arange(1, n + 1) * L0 / np.sum(1 / np.arange(1, n + 1)), 0.5))
     share /= share[-1]
-    parts: list[list[Firings]] = []
+    parts = []
     for part in subject.corpus.parts():
-        parts.append([])
-        for rows in subject.corpus.blocks_of(part, max(CODES // n, 1)):
-            unit = np.minimum(np.searchsorted(share, rng.random(len(rows.tokens) * L0)), n - 1)
-            row, unit = np.divmod(np.unique(np.repeat(np.arange(len(rows.tokens)), L0) * n + unit), n)
-            value = np.exp(rng.normal(0, 0.6, len(unit))).astype(np.float32)
-            parts[-1].append(Firings(rows=rows, n_units=n, unit=unit, row=row, value=value))
+        rows = subject.corpus.whole(part)
+        unit = np.minimum(np.searchsorted(share, rng.random(len(rows.tokens) * L0)), n - 1)
+        row, unit = np.divmod(np.unique(np.repeat(np.arange(len(rows.tokens)), L0) * n + unit), n)
+        value = np.exp(rng.normal(0, 0.6, len(unit))).astype(np.float32)
+        parts.append(Firings(rows=rows, n_units=n, unit=unit, row=row, value=value))
     return parts
 
 
-def wholes_of(subject: Subject, parts: list[list[Firings]]) -> list[list[Firings]]:
-    """Every part as one block: what the second pass reads back."""
-    wholes = []
-    for part, blocks in zip(subject.corpus.parts(), parts, strict=True):
-        rows = subject.corpus.whole(part)
-        row = np.concatenate([block.row + (block.rows.first - rows.first) for block in blocks])
-        unit, value = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("unit", "value"))
-        wholes.append([Firings(rows=rows, n_units=subject.n, unit=unit, row=row, value=value)])
-    return wholes
+class Order:
+    """What all accumulators share."""
+
+    def update(self, batch: Firings) -> None:
+        ordered(replace(batch, _made={}))
+
+    def merge(self, other: Any) -> None:
+        pass
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+
+def ordered(batch: Firings) -> Firings:
+    assert len(batch.starts) + len(batch.by_unit.starts)
+    return batch
 
 
 class OfTokens:
@@ -131,6 +136,7 @@ class OfTokens:
 
 def accumulators(n: int) -> dict[str, Any]:
     return {
+        "order": Order(),
         "activity": Activity(n),
         "histogram": Histogram(n, edges(1.0)),
         "token_sums": OfTokens(TokenSums(VOCABULARY + 1)),
@@ -138,18 +144,17 @@ def accumulators(n: int) -> dict[str, Any]:
     }
 
 
-def passed(empty: Any, parts: list[list[Firings]]) -> Any:
-    """What all parts come to. Firings forget what they remember for other scores; rows do not."""
+def passed(empty: Any, parts: list[Firings]) -> Any:
+    """What all parts come to. Firings forget what they remember for other scores but their order; rows do not."""
     whole = deepcopy(empty)
-    for part in parts:
+    for batch in parts:
         found = deepcopy(empty)
-        for batch in part:
-            found.update(replace(batch, _made={}))
+        found.update(replace(batch, _made={name: batch._made[name] for name in ("starts", "by unit")}))
         whole.merge(found)
     return whole
 
 
-def cost(name: str, subject: Subject, parts: list[list[Firings]], wholes: list[list[Firings]]) -> Cost:
+def cost(name: str, subject: Subject, parts: list[Firings]) -> Cost:
     before, kind = _memory("VmRSS"), SCORES.get(name)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
     seconds, finish = [], 0.0
@@ -162,7 +167,7 @@ def cost(name: str, subject: Subject, parts: list[list[Firings]], wholes: list[l
         score = kind()
         gathered = passed(score.gather(subject), parts)
         empty = score.check(subject, gathered)
-        checked = None if empty is None else passed(empty, wholes)
+        checked = None if empty is None else passed(empty, parts)
         finish = time.process_time()
         score.finish(subject, gathered, checked, {})
         finish = time.process_time() - finish
@@ -214,9 +219,9 @@ def main() -> None:
         for tokens in asked.tokens or PLAN.get(units, (1 << 17, 1 << 19)):
             with tempfile.TemporaryDirectory() as folder:
                 subject = subject_of(Path(folder), tokens, units)
-                parts = parts_of(subject)
-                firings = sum(len(batch.unit) for part in parts for batch in part)
-                for name, found in _alone(asked.scores, subject, parts, wholes_of(subject, parts)):
+                parts = [ordered(batch) for batch in parts_of(subject)]
+                firings = sum(len(batch.unit) for batch in parts)
+                for name, found in _alone(asked.scores, subject, parts):
                     cells = _cells(found, tokens, firings)
                     print(f"| {name} | {units} | {tokens} | {firings:.3g} | {cells} |", flush=True)
 

@@ -35,7 +35,6 @@ from .thinned_firings import ThinnedFirings
 
 BUCKETS = 1 << 20
 _SALT = 0x62696772  # "bigr"
-_AT_MOST = 4096  # firings of a unit: 70 kB
 _VARIES = 1e-9  # of Σa²: below, float64 sums cannot tell variance from rounding
 
 
@@ -55,7 +54,6 @@ class Bigrams(Score):
             subject.n,
             context=subject.corpus.store.context,
             seed=subject.seed,
-            at_most=_AT_MOST,
             split=None,
             floor=lowest_level(subject.corpus, None),
         )

@@ -25,10 +25,6 @@ from .score import State
 from .text_rows import lowest_level
 from .thinned_firings import ThinnedFirings
 
-_AT_MOST = 8192  # firings of a unit
-_TOTAL = 1 << 24  # firings of all units together: 290 MB
-_AT_LEAST = 512  # firings of a unit, however many units there are
-
 
 class Gathered:
     def __init__(self, n_units: int, corpus: Corpus, seed: int) -> None:
@@ -37,7 +33,6 @@ class Gathered:
             n_units,
             context=corpus.store.context,
             seed=seed,
-            at_most=max(_AT_LEAST, min(_AT_MOST, _TOTAL // max(n_units, 1))),
             split=EXPLAIN,
             floor=lowest_level(corpus, EXPLAIN),
         )

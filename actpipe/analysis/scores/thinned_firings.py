@@ -24,6 +24,9 @@ from .score import State
 
 LEVELS = 24  # the highest is 1 sequence in 8 million
 PENDING = 1 << 20  # firings between two looks
+AT_MOST = 4096  # firings of a unit
+TOTAL = 1 << 24  # firings of all units together: 290 MB,
+AT_LEAST = 512  # but so many of a unit, however many units there are
 _SALT = 0x7468696E  # "thin"
 
 
@@ -52,9 +55,12 @@ def row_levels(rows: Rows, context: int, seed: int) -> NDArray[np.int8]:
 
 
 class ThinnedFirings:
-    def __init__(self, n_units: int, *, context: int, seed: int, at_most: int, split: int | None, floor: int = 0):
+    def __init__(
+        self, n_units: int, *, context: int, seed: int, split: int | None, at_most: int | None = None, floor: int = 0
+    ):
         """`split`: of the rows, None for all; `floor`: for every unit, where there are more rows than can be held."""
-        self.context, self.seed, self.at_most, self.split = context, seed, at_most, split
+        self.at_most = at_most or max(AT_LEAST, min(AT_MOST, TOTAL // max(n_units, 1)))
+        self.context, self.seed, self.split = context, seed, split
         self.counts = np.zeros((n_units, LEVELS), dtype=np.int64)  # firings on sequences of each level ≥ floor
         self.floor = np.full(n_units, floor, dtype=np.int8)
         self._kept: list[Kept] = []
@@ -120,9 +126,10 @@ class ThinnedFirings:
             self._kept = [_at_floor(part, self.floor) for part in self._kept]
 
     def _bound(self) -> int:
-        """Beyond it, what floors have dropped is let go: twice what can be left, so the work stays linear."""
+        """Beyond it, what floors have dropped is let go: a quarter more than can be left, so the work stays linear."""
         level = np.arange(LEVELS)
-        return 2 * int(np.where(level >= self.floor[:, None], self.counts, 0).sum()) + PENDING
+        left = int(np.where(level >= self.floor[:, None], self.counts, 0).sum())
+        return left + left // 4 + PENDING
 
 
 @compiled

@@ -79,7 +79,7 @@ def _verdicts(found: Comparison, low: Floats, high: Floats) -> Column:
 
 
 def _verdict(low: float, high: float, small: bool) -> str:
-    """Of the interval of what is better by being larger. A difference below the margin decides nothing, however sure."""
+    """Of the interval of what is better when larger. A difference below the margin decides nothing, however sure."""
     if low > MARGIN:
         return "better"
     if high < -MARGIN:
