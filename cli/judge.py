@@ -53,6 +53,8 @@ def command(as_json: bool, quiet: bool, **options: Any) -> None:
 
 
 def _described(config: JudgeConfig, result: JudgeResult) -> dict[str, Any]:
+    from actpipe.analysis.judges.means import finite
+
     return {
         "report": str(config.report),
         "judge": result.judge,
@@ -64,7 +66,7 @@ def _described(config: JudgeConfig, result: JudgeResult) -> dict[str, Any]:
         "spent": None if result.spent is None else dataclasses.asdict(result.spent),
         "stopped": result.stopped,
         "form": None if result.form is None else str(result.form),
-        "means": [dataclasses.asdict(mean) for mean in result.means],
+        "means": [finite(dataclasses.asdict(mean)) for mean in result.means],
     }
 
 
@@ -72,8 +74,8 @@ def _lines(config: JudgeConfig, result: JudgeResult) -> list[str]:
     if result.form is not None:
         return [f"{result.form}: fill it in, save the answers, and give them with --answers."]
     if config.dry_run:  # no exam was taken
-        return [f"{result.judged:,} units would be judged" + _cost(config, result)]
-    lines = [f"{result.verdict}.", f"{result.judged:,} units judged" + _cost(config, result)]
+        return [f"{_units(result.judged)} would be judged" + _cost(config, result)]
+    lines = [f"{result.verdict}.", f"{_units(result.judged)} judged" + _cost(config, result)]
     if result.stopped:
         lines.append(f"Stopped early: {result.stopped}")
     return lines + [_mean(each) for each in result.means]
@@ -88,9 +90,24 @@ def _cost(config: JudgeConfig, result: JudgeResult) -> str:
 
 
 def _mean(each: Mean) -> str:
-    line = f"  {each.member}  {each.protocol} {each.metric} {each.mean:.3f} [{each.low:.3f}, {each.high:.3f}]"
-    line += f" over {each.n} units" + (f", {each.undefined} undefined" if each.undefined else "")
-    if not math.isnan(each.control):
-        line += f"; others' explanations {each.control:.3f}, Δ {each.delta:.3f}"
-        line += f" [{each.delta_low:.3f}, {each.delta_high:.3f}]"
+    line = f"  {each.member}  {each.protocol} {each.metric} "
+    line += f"{_number(each.mean, each.low, each.high)} over {_units(each.n)}"
+    if each.undefined:
+        line += f", {each.undefined} undefined"
+    if each.n == 1:
+        line += ", and one has no interval"
+    if not math.isnan(each.delta):
+        delta = _number(each.delta, each.delta_low, each.delta_high)
+        line += f"; others' explanations {each.control:.3f}, Δ {delta}"
     return line
+
+
+def _number(value: float, low: float, high: float) -> str:
+    """With its interval, where it has one."""
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:.3f}" if math.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _units(n: int) -> str:
+    return "1 unit" if n == 1 else f"{n:,} units"

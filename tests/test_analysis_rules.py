@@ -355,7 +355,7 @@ def test_the_text_of_a_planted_unit_names_its_words(planted: Planted, found: Sco
 
 
 def test_dense_units_are_explained_from_some_sequences_only(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actpipe.analysis.scores.rule_passes._AT_MOST", 400)
+    monkeypatch.setattr("actpipe.analysis.scores.thinned_firings.AT_MOST", 400)
     found = scored(Rules(), planted.subject, planted.codes, sequences=250)
     again = scored(Rules(), planted.subject, planted.codes, parts=4, sequences=250)
     dense = [i for i, name in enumerate(planted.names) if name.startswith(("list", "number", "after a"))]

@@ -21,7 +21,7 @@ from actpipe.analysis.judges.judgement_table import JUDGEMENTS
 from actpipe.analysis.judges.report_tables import ReportTables
 from actpipe.analysis.judges.windows import SHOWN
 from actpipe.errors import Failure, Missing, Misuse
-from cli.judge import _lines
+from cli.judge import _described, _lines
 
 from .judge_reports import MEMBER, SAMPLES, planted_report
 from .judge_server import JudgeServer, Response, chat, judge_server
@@ -265,6 +265,19 @@ def test_units_with_too_few_windows_are_left_out(report: Path) -> None:
     assert judge(JudgeConfig(report=report, units=6)).judged == 5
 
 
+def test_one_unit_has_a_mean_and_no_interval(report: Path) -> None:
+    config = JudgeConfig(report=report, units=1, exam=False)
+    result = judge(config)
+    lines = _lines(config, result)
+    (mean,) = (line for line in lines if " detection tpr " in line)
+    assert mean == f"  {MEMBER}  detection tpr 1.000 over 1 unit, and one has no interval"
+    assert "1 unit judged." in lines
+    assert not any("nan" in line for line in lines)
+    described = _described(config, result)
+    json.dumps(described, allow_nan=False)
+    assert all(each["low"] is None for each in described["means"])
+
+
 def test_units_are_drawn_by_the_seed(report: Path) -> None:
     def drawn(seed: int) -> set[int]:
         judge(JudgeConfig(report=report, units=3, exam=False, seed=seed))
@@ -295,6 +308,7 @@ def test_what_cannot_be_judged_is_said(change: dict[str, Any], message: str, rep
         ({"backend": "openai"}, "needs a model"),
         ({"backend": "openai", "model": "m"}, "needs an address"),
         ({"units": 0}, "units is 0"),
+        ({"exam_units": 50}, "exam_units is 50, and the exam has 40 planted units"),
         ({"timeout_s": 0.0}, "timeout is 0"),
         ({"protocols": ()}, "nothing to ask"),
     ],

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from actpipe.errors import Misuse
 
+from .exam_text import PLANTED
+
 Backend = Literal["rules", "openai", "hf", "encoder", "human"]
 _NEEDS_MODEL = {
     "openai": "the name that the endpoint knows its model by",
@@ -31,7 +33,7 @@ class JudgeConfig:
     units: Annotated[int, "Units of each member, drawn among those with enough windows."] = 300
     shuffled: Annotated[bool, "Ask again with the explanation of another unit, as a control. Doubles the cost."] = True
     exam: Annotated[bool, "Have the judge take the exam first. Without it the judge is uncertified."] = True
-    exam_units: Annotated[int, "Planted units of the exam; only all 40 can certify."] = 40
+    exam_units: Annotated[int, "Planted units of the exam; only all 40 can certify."] = len(PLANTED)
     max_calls: Annotated[int | None, "Requests of this run at most, retries included."] = None
     max_input_tokens: Annotated[int | None, "Input tokens of this run at most."] = None
     max_usd: Annotated[float | None, "Dollars of this run at most; needs both prices."] = None
@@ -59,6 +61,8 @@ class JudgeConfig:
         for option, least in (("units", 1), ("concurrency", 1), ("exam_units", 1), ("retries", 0)):
             if getattr(self, option) < least:
                 raise Misuse(f"The judge's {option} is {getattr(self, option)}; give a number of at least {least}.")
+        if self.exam_units > len(PLANTED):
+            raise Misuse(f"The judge's exam_units is {self.exam_units}, and the exam has {len(PLANTED)} planted units.")
         for option in ("max_calls", "max_input_tokens", "max_usd", "input_price", "output_price"):
             value = getattr(self, option)
             if value is not None and not value >= 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class Mean:
     protocol: str
     metric: str
     mean: float
-    low: float  # 95 %, over units
+    low: float  # 95 %, over units; NaN for fewer than two, as are those of delta
     high: float
     n: int  # units with a value
     undefined: int  # units without
@@ -33,6 +34,11 @@ class Mean:
     delta: float  # mean of the unit's own value minus its control
     delta_low: float
     delta_high: float
+
+
+def finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: null."""
+    return {name: None if isinstance(x, float) and x != x else x for name, x in fields.items()}
 
 
 def means(found: Iterable[Judgement], *, seed: int) -> list[Mean]:

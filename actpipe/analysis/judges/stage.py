@@ -19,7 +19,7 @@ from .exam import Grade, take_exam
 from .explaining import Explaining
 from .human_judge import HumanJudge
 from .judging import Judgement, Judging
-from .means import Mean, means
+from .means import Mean, finite, means
 from .order import Done, in_order
 from .protocol import Protocol
 from .protocols import PROTOCOLS
@@ -219,19 +219,14 @@ def _entry(config: JudgeConfig, result: JudgeResult) -> dict[str, Any]:
     return {
         "verdict": result.verdict,
         "certified": result.grade is not None and result.grade.certified,
-        "grade": None if result.grade is None else _finite(asdict(result.grade)),
+        "grade": None if result.grade is None else finite(asdict(result.grade)),
         "units": result.judged,
         "units_not_reached": result.left_out,
         "stopped": result.stopped,
         "spent": None if result.spent is None else asdict(result.spent) | {"usd": result.usd},
-        "means": [_finite(asdict(mean)) for mean in result.means],
+        "means": [finite(asdict(mean)) for mean in result.means],
         "config": {name: _plain(value) for name, value in asdict(config).items()},
     }
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    return {name: None if isinstance(x, float) and x != x else x for name, x in values.items()}
 
 
 def _plain(value: Any) -> Any:
