@@ -92,10 +92,8 @@ def _cost(config: JudgeConfig, result: JudgeResult) -> str:
 def _mean(each: Mean) -> str:
     line = f"  {each.member}  {each.protocol} {each.metric} "
     line += f"{_number(each.mean, each.low, each.high)} over {_units(each.n)}"
-    if each.undefined:
-        line += f", {each.undefined} undefined"
-    if each.n == 1:
-        line += ", and one has no interval"
+    line += ", which has no interval" if each.n == 1 else ""
+    line += f", {each.undefined} undefined" if each.undefined else ""
     if not math.isnan(each.delta):
         delta = _number(each.delta, each.delta_low, each.delta_high)
         line += f"; others' explanations {each.control:.3f}, Δ {delta}"

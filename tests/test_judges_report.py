@@ -270,7 +270,7 @@ def test_one_unit_has_a_mean_and_no_interval(report: Path) -> None:
     result = judge(config)
     lines = _lines(config, result)
     (mean,) = (line for line in lines if " detection tpr " in line)
-    assert mean == f"  {MEMBER}  detection tpr 1.000 over 1 unit, and one has no interval"
+    assert mean == f"  {MEMBER}  detection tpr 1.000 over 1 unit, which has no interval"
     assert "1 unit judged." in lines
     assert not any("nan" in line for line in lines)
     described = _described(config, result)
