@@ -133,6 +133,8 @@ def test_one_topic_is_alike_two_are_half_as_alike_and_chance_is_zero(tmp_path: P
     assert found["ms_c"][1] == pytest.approx(found["ms_c"][0] / 2, abs=0.1)
     assert (found["ms_z"][:2] > 20).all()
     assert (np.abs(found["ms_z"][3:]) < 4).all()
+    assert (found["ms_q"][:2] < 1e-6).all()
+    assert (found["ms_q"][3:] > 0.001).all()
     assert (np.abs(found["ms_c"][3:]) < 0.02).all()
     assert found["ms_beyond_words"][0] > 0.3
     assert found["ms_lexical_z"][2] > 10

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from actpipe.analysis.multiplicity import benjamini_hochberg, holm
 from actpipe.analysis.scores import Metric
 from actpipe.analysis.statistics import DENSITY_POINTS, MEANS, Measured, density_points, means
 from actpipe.analysis.statistics.density_curve import curve
@@ -25,7 +26,6 @@ from actpipe.analysis.statistics.intervals import (
     without_each_seed,
 )
 from actpipe.analysis.statistics.measured import counts, layout, sums_over_units
-from actpipe.analysis.statistics.multiplicity import benjamini_hochberg, holm
 from actpipe.analysis.statistics.permutation import against_null, permuted, sign_flipped
 from actpipe.analysis.statistics.ranks import rank_stability, spearman
 from actpipe.analysis.statistics.resampling import Crossed, Units, crossed, ratio, replicated, resampled, slots

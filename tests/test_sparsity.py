@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from actpipe.analysis.multiplicity import benjamini_hochberg
 from actpipe.errors import Misuse
 from actpipe.sparsity import bootstrap
 from actpipe.sparsity.accumulators import HookSums, Positions, Tokens
 from actpipe.sparsity.config import SparsityConfig
-from actpipe.sparsity.kt import benjamini_hochberg, kt_scores
+from actpipe.sparsity.kt import kt_scores
 from actpipe.sparsity.measures import measure, measures
 from actpipe.sparsity.sentences import split_sentences
 from actpipe.sparsity.tables import RATE_EDGES, rate_histogram

@@ -50,13 +50,3 @@ def kt_scores(active: Counts, hits: Counts, *, sentences: int, of_topic: int) ->
     fisher = np.where(tested, hypergeom.sf(hits - 1, sentences, of_topic, np.maximum(active, 1)), np.nan)
     binomial = np.where(tested, binom.sf(hits - 1, np.maximum(active, 1), base), np.nan)
     return KtScores(base, kt, kt / base, np.minimum(fisher, 1.0), np.minimum(binomial, 1.0))
-
-
-def benjamini_hochberg(p: Floats) -> Floats:
-    """q_(i) = min_{j ≥ i} p_(j) m / j over the m tests that are defined; NaN stays NaN."""
-    q = np.full(len(p), np.nan)
-    defined = np.flatnonzero(np.isfinite(p))
-    order = defined[np.argsort(p[defined], kind="stable")]
-    raised = p[order] * len(order) / np.arange(1, len(order) + 1)
-    q[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    return q

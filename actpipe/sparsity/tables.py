@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from actpipe.analysis.multiplicity import benjamini_hochberg
+
 from . import bootstrap
 from .accumulators import HookSums
 from .bootstrap import Floats
-from .kt import KtScores, benjamini_hochberg, kt_scores
+from .kt import KtScores, kt_scores
 from .measures import Measure
 from .sentences import Active
 from .subjects import Firing, Subject

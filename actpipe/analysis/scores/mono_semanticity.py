@@ -22,6 +22,7 @@ from actpipe.analysis.embeddings import Embedding, Lexical, TokenEmbeddings
 from actpipe.analysis.embeddings.embedding import block_vectors, opened
 from actpipe.analysis.embeddings.pair_similarity import Column, PairSimilarity, PairSums, VectorSums
 from actpipe.analysis.firings import Firings
+from actpipe.analysis.multiplicity import benjamini_hochberg
 from actpipe.errors import ActpipeError
 
 from .score import Accumulator, Metric, Score, Scored, State, Subject
@@ -64,6 +65,7 @@ class MonoSemanticity(Score):
         Metric("ms", "mean cosine of two texts that the unit fires on, weighted by activation", better="higher"),
         Metric("ms_c", "the same above chance: 0 as two texts at random, 1 identical", better="higher"),
         Metric("ms_z", "standard deviations above chance, over permutations of the texts", better="higher"),
+        Metric("ms_q", "the false discovery rate at which this is above chance, over all units of the dictionary"),
         Metric("ms_lexical", "ms_c by words and letters alone"),
         Metric("ms_lexical_z", "standard deviations above chance by words and letters alone"),
         Metric("ms_beyond_words", "ms_c less ms_lexical: what the words themselves do not explain", better="higher"),
@@ -101,11 +103,19 @@ class MonoSemanticity(Score):
             "ms": meaning.similarity,
             "ms_c": _above_chance(meaning),
             "ms_z": meaning.z,
+            "ms_q": benjamini_hochberg(_above_by_chance(meaning.z)),
             "ms_lexical": _above_chance(words),
             "ms_lexical_z": words.z,
             "ms_beyond_words": _above_chance(meaning) - _above_chance(words),
         }
         return Scored(columns, notes=self._at_hand(subject)[1])
+
+
+def _above_by_chance(z: Column) -> Column:
+    """P(Z ≥ z) of a normal Z."""
+    from scipy.special import ndtr
+
+    return np.asarray(ndtr(-z))
 
 
 def _above_chance(pairs: PairSimilarity) -> Column:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from actpipe.analysis.multiplicity import holm
 from actpipe.analysis.scores import Metric
 from actpipe.analysis.threads import one_thread_each
 
 from .columns import columns as cells
 from .comparison import Comparison, Request, compared
 from .measured import STRATA, WEIGHTINGS, Measured
-from .multiplicity import holm
 from .resampling import REPLICATES
 from .strata import reference
 
