@@ -94,6 +94,14 @@ def test_shell_snippets_of_the_readme_run(
     assert ran >= 5
 
 
+def test_commands_of_the_guide_to_analyze_run(worked: Path) -> None:
+    ran = commands(ROOT / "docs" / "how-to" / "analyze.md")
+    assert len(ran) == 5
+    for command in ran:
+        done = run(worked, *command[1:], *SHORTER["analyze"][: 2 * (command[1] == "analyze")])
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
 def test_links_lead_somewhere() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
