@@ -1,4 +1,5 @@
-"""Memory that is freed stays with the process, for stages that free and ask for the same large pieces at every step.
+"""Memory that is freed stays with the process, for stages that free and ask for the same large pieces at every step;
+and goes back between two stages.
 
 glibc gives pieces of megabytes back to the system as soon as they are freed, and the next step gets new, empty pages:
 with 4096 rows of 576 numbers that was a third of a step's time (docs/measurements.md). Only the peak of a process
@@ -23,3 +24,9 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)  # no pieces of their own, which go back one by one
         mallopt(M_TRIM_THRESHOLD, LARGEST)  # and no end of the heap below 2 GiB
+
+
+def give_back() -> None:
+    """What is free and was kept goes to the system, in a tenth of a second: after a stage it can be as much as is held."""
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from actpipe.harvest.model import LanguageModel, resolve_device
+from actpipe.memory import give_back
 from actpipe.progress import Progress
 
 from .analysed import Analysed, analysed
@@ -20,7 +21,6 @@ from .gathering import Gathering
 from .histogram import edges
 from .inputs import Inputs, Member
 from .member_pass import CONTROL_UNITS, MemberPass, RandomPass
-from .memory import give_back
 from .passes import Checking, Encoding, Gatherer, Source, run
 from .scores import Score
 from .threads import one_thread_each

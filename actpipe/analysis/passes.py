@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actpipe.memory import give_back
 from actpipe.progress import Progress
 
 from .corpus import Corpus, Part
 from .firings import Firings, active, joined
 from .gathering import Gathering, below
 from .member_pass import MemberPass, RandomPass
-from .memory import give_back
 from .rows import Rows
 from .saved_codes import read_codes, write_codes
 from .scores import State
