@@ -27,6 +27,6 @@ def keep_freed_memory() -> None:
 
 
 def give_back() -> None:
-    """What is free and was kept goes to the system, in a tenth of a second: after a stage it can be as much as is held."""
+    """What is free and was kept goes to the system, in a tenth of a second. After a stage it can be gigabytes."""
     if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
