@@ -309,10 +309,10 @@ def test_all_hooks_at_once_beside_each_alone(run: Run) -> None:
         "half": Described(hook=OUT, writes=OUT, answer=lambda x: 0.5 * x),
     }
     found = measure_splices(run.model, run.corpus, described, config=EffectsConfig(uniform=4, sequences=4, draws=50))
-    table = {(row["hook"], row["metric"]): row for row in found.tables["splices"].to_pylist()}
-    assert table["rows", "delta_ce"]["value"] == 0
-    assert table["half", "kl"]["value"] > 0
+    table = {(row["member"], row["hook"], row["metric"]): row for row in found.tables["splices"].to_pylist()}
+    assert table["rows", HOOK, "delta_ce"]["value"] == 0
+    assert table["half", OUT, "kl"]["value"] > 0
     # The rows of the residual stream are answered as they are once the MLP's are halved.
-    assert table["all", "kl"]["value"] == pytest.approx(table["half", "kl"]["value"], rel=1e-6)
+    assert table[None, "all", "kl"]["value"] == pytest.approx(table["half", OUT, "kl"]["value"], rel=1e-6)
     with pytest.raises(Misuse, match="Several dictionaries for"):
         measure_splices(run.model, run.corpus, {"a": described["half"], "b": described["half"]})

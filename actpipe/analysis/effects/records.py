@@ -29,8 +29,8 @@ class Records:
     def whole(self, metric: str, estimate: Estimate, *, arm: str = "units") -> None:
         self.kept["fidelity"].append({"metric": metric, "arm": arm, **_numbers(estimate)})
 
-    def splice(self, hook: str, metric: str, estimate: Estimate) -> None:
-        self.kept["splices"].append({"hook": hook, "metric": metric, **_numbers(estimate)})
+    def splice(self, member: str | None, hook: str, metric: str, estimate: Estimate) -> None:
+        self.kept["splices"].append({"member": member, "hook": hook, "metric": metric, **_numbers(estimate)})
 
     def point(self, kind: str, arm: str, *, step: float, x: float, y: Estimate, unit: int = WHOLE) -> None:
         numbers = _numbers(y)

@@ -25,6 +25,6 @@ SCHEMAS = {
             ("n", pa.int64()),
         ]
     ),
-    # What replacing the rows of hooks costs the model; hook "all": all of them at once.
-    "splices": pa.schema([("hook", pa.string()), ("metric", pa.string()), *_ESTIMATE]),
+    # What answering the rows of a hook costs the model; hook "all": all of them at once, of no single member.
+    "splices": pa.schema([("member", pa.string()), ("hook", pa.string()), ("metric", pa.string()), *_ESTIMATE]),
 }

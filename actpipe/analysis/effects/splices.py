@@ -41,17 +41,18 @@ def measure_splices(
     config: EffectsConfig | None = None,
     progress: Progress = silent,
 ) -> Effects:
-    """`described`: what the table calls each of them → the dictionary, one for each hook that is written to.
+    """`described`: member → its dictionary, one for each hook that is written to.
 
-    Table `splices`: each alone, and "all" together where there is more than one.
+    Table `splices`: each hook alone, and "all" together where there is more than one.
     """
     config = config or EffectsConfig()
     written = [each.writes for each in described.values()]
     if len(set(written)) < len(written):
         raise Misuse(f"Several dictionaries for {sorted({w for w in written if written.count(w) > 1})[0]}; name one.")
     text = text_of(corpus, sequence_order(corpus, config.seed)[: config.uniform])
-    replacements = {name: _replacement(model, corpus, each) for name, each in described.items()}
-    arms = {name: [each] for name, each in replacements.items()}
+    members = {each.writes: member for member, each in described.items()}
+    replacements = {each.writes: _replacement(model, corpus, each) for each in described.values()}
+    arms = {hook: [each] for hook, each in replacements.items()}
     if len(replacements) > 1:
         arms[ALL] = list(replacements.values())
     at_once = max(1, next(iter(replacements.values()))[0].at_once(text.tokens.shape[1]) // 4)
@@ -60,7 +61,7 @@ def measure_splices(
         found = costs(
             model,
             text,
-            {name: [replacement for _, replacement in several] for name, several in arms.items()},
+            {hook: [replacement for _, replacement in several] for hook, several in arms.items()},
             torch.from_numpy(corpus.store.mask[text.number]),
             bar,
             at_once=at_once,
@@ -68,9 +69,9 @@ def measure_splices(
             seed=config.seed,
         )
     records = Records()
-    for name, cost in found.items():
+    for hook, cost in found.items():
         for metric in fields(Cost):
-            records.splice(name, metric.name, getattr(cost, metric.name))
+            records.splice(members.get(hook), hook, metric.name, getattr(cost, metric.name))
     return Effects(records.tables(), (), {"splices": time.perf_counter() - begun})
 
 
