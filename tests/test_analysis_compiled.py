@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from actpipe.analysis.compiled import compiled
 from actpipe.analysis.embeddings.proportional_sample import _first, _merged
 from actpipe.analysis.firings import Firings, active, firings, joined
 from actpipe.analysis.rows import Rows, block
@@ -134,3 +137,12 @@ def test_the_first_by_priority_are_those_of_a_sort_in_one_list_and_in_two(most: 
     mine, theirs = (np.searchsorted(unit[part], np.arange(UNITS + 1)) for part in parts)
     both = _merged(mine, theirs + len(parts[0]), priority[index], tile[index], most)
     np.testing.assert_array_equal(index[both], order[rank < most])
+
+
+def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same() -> None:
+    """As where no folder can be written: numba finds no place for functions without a file."""
+    made: dict[str, Any] = {}
+    exec(
+        "def total(values):\n    found = 0.0\n    for value in values:\n        found += value\n    return found", made
+    )
+    assert compiled(made["total"])(np.arange(5.0)) == 10

@@ -17,5 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def compiled(loop: F) -> F:
     # Not fastmath: sums keep their order, so results are the same on every machine.
-    made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(loop)
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        made: F = numba.njit(cache=True, **options)(loop)
+    except RuntimeError:  # neither the package's folder nor the user's can be written: compiled by each process anew
+        made = numba.njit(**options)(loop)
     return made
