@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., d], weight [n, d], bias [n] → [..., n]."""
-    if _plain(x, weight, bias) and _amd():
+    if _plain(x, weight, *(() if bias is None else (bias,))) and _amd():
         found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return found
-    return x @ weight.mT + bias
+    return x @ weight.mT if bias is None else x @ weight.mT + bias
 
 
 def _plain(*tensors: Tensor) -> bool:

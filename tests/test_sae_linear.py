@@ -17,6 +17,7 @@ def test_it_is_the_product(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ..
     expected = (x.double() @ weight.double().mT + bias.double()).float()
     with torch.inference_mode():
         torch.testing.assert_close(linear(x, weight, bias), expected)
+        torch.testing.assert_close(linear(x, weight), (x.double() @ weight.double().mT).float())
         assert linear(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).dtype == torch.bfloat16
 
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sae.linear import linear
+
 _ROWS = 256  # directions at a time: 256 · vocabulary floats are 50 MB for 50k tokens
 
 
@@ -42,7 +44,7 @@ def neighbours(directions: Tensor, units: NDArray[np.int64]) -> tuple[NDArray[np
     directions = torch.nn.functional.normalize(directions, dim=1)
     nearest, cosines = [], []
     for chunk in torch.split(torch.from_numpy(units).to(directions.device), _ROWS):
-        cosine = directions[chunk] @ directions.T
+        cosine = linear(directions[chunk], directions)
         cosine[torch.arange(len(chunk)), chunk] = -2
         best = cosine.max(dim=1)
         nearest.append(best.indices.cpu().numpy())

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sae.linear import linear
+
 KEEP = 32
 _ENTRIES = 1 << 24  # of a block of cosines: 64 MiB in float32 for any number of units
 
@@ -21,6 +23,7 @@ class Nearest(NamedTuple):
     cosine: NDArray[np.float32]  # [n, k]
 
 
+@torch.inference_mode()
 def nearest_directions(directions: Tensor, *, keep: int = KEEP, of: NDArray[np.int64] | None = None) -> Nearest:
     """For each row of `directions` [n, d] the others with the largest cosines, in blocks: n² d multiplications.
 
@@ -33,7 +36,7 @@ def nearest_directions(directions: Tensor, *, keep: int = KEEP, of: NDArray[np.i
     units, cosines = [], []
     rows = torch.arange(n) if of is None else torch.from_numpy(of)
     for chunk in torch.split(rows, max(1, _ENTRIES // max(n, 1))):
-        block = lengths_one[chunk] @ lengths_one.T
+        block = linear(lengths_one[chunk], lengths_one)
         block[torch.arange(len(chunk)), chunk] = -2  # not its own neighbour
         best = block.topk(keep, dim=1)
         units.append(best.indices.to("cpu", torch.int32).numpy())
