@@ -18,7 +18,7 @@ from actpipe.training.run_folder import RunFolder
 from .config import AnalyzeConfig
 
 # Part of the digest of the inputs: raise it when the same inputs give other tables.
-REVISION = 4
+REVISION = 5
 
 
 Kind = Literal["dictionary", "native", "baseline"]
@@ -161,7 +161,8 @@ def _name(recorded: Any) -> str | None:
 
 
 def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
-    """Of everything the tables are computed from. Dictionaries are read whole; the store answers by its fingerprint."""
+    """Of everything the tables are computed from. Folders and files are read whole; the store answers by its
+    fingerprint, and an encoder or texts that come with a package by their name."""
     sha = hashlib.sha256()
     asked = {
         name: getattr(config, name) for name in ("scores", "encoder", "baselines", "effects", "probe", "units", "seed")
@@ -171,7 +172,10 @@ def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     results = [member.result for member in inputs.members]
     run = None if inputs.run is None else inputs.run.description()
     sha.update(json.dumps([asked, store, run, results], sort_keys=True).encode())
-    files = [file for member in inputs.members if member.path is not None for file in sorted(member.path.rglob("*"))]
+    folders = [member.path for member in inputs.members if member.path is not None]
+    if config.encoder is not None:
+        folders.append(Path(config.encoder))
+    files = [file for folder in folders for file in sorted(folder.rglob("*"))]
     if config.probe is not None:
         files.append(Path(config.probe))
     for file in files:
