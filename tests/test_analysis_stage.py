@@ -255,11 +255,37 @@ def test_other_labelled_texts_are_other_inputs(copied: AnalyzeConfig, tmp_path: 
     assert digests[0] != digests[1]
 
 
+def test_an_encoder_whose_folder_has_changed_is_another_input(copied: AnalyzeConfig, tmp_path: Path) -> None:
+    from actpipe.analysis.inputs import digest, open_inputs
+
+    folder = tmp_path / "encoder"
+    (folder / "1_Pooling").mkdir(parents=True)
+    asked = dataclasses.replace(copied, encoder=str(folder))
+    digests = [digest(open_inputs(asked), asked)]
+    for weights in ("first", "second"):
+        (folder / "model.safetensors").write_text(weights)
+        digests.append(digest(open_inputs(asked), asked))
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    digests.append(digest(open_inputs(asked), asked))
+    assert len(set(digests)) == 4
+    assert digest(open_inputs(asked), asked) == digests[-1]
+
+
 def test_labelled_texts_that_are_not_there_are_missed_before_anything_is_read(copied: AnalyzeConfig) -> None:
     listener = Listener()
     with pytest.raises(Missing, match=r"no labelled texts 'nothing\.jsonl'"):
         analyze(dataclasses.replace(copied, probe="nothing.jsonl"), listener)
     assert listener.bars == []
+
+
+@pytest.mark.parametrize("probe", ["nothing.jsonl", "bad.jsonl"])
+def test_an_analysis_that_is_refused_leaves_nothing(probe: str, copied: AnalyzeConfig, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("not JSON")
+    before = files(tmp_path)
+    for out in (copied.out, tmp_path / "new" / "folder" / "report"):
+        with pytest.raises((Missing, Misuse)):
+            analyze(dataclasses.replace(copied, out=out, probe=str(tmp_path / probe)))
+        assert files(tmp_path) == before
 
 
 def test_reports_of_other_slabs_have_other_digests(copied: AnalyzeConfig) -> None:

@@ -77,12 +77,16 @@ def work_folder(out: Path, key: str) -> Iterator[Path]:
     place = out.absolute().with_name(f"{out.name}.work.partial")
     if place.exists() and not (place / key).exists():
         shutil.rmtree(place)
+    made = [folder for folder in place.parents if not folder.exists()]  # the innermost first
     (place / key).mkdir(parents=True, exist_ok=True)
     try:
         yield place / key
     except BaseException:
         if not any(path.is_file() for path in place.rglob("*")):  # refused before anything was gathered
             shutil.rmtree(place)
+            for folder in made:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
         raise
     shutil.rmtree(place)
 
