@@ -20,6 +20,7 @@ COMMANDS = {
     "harvest": ("harvest", "Run a model over a text and store its activations."),
     "train-sae": ("train_sae", "Train a grid of sparse autoencoders on a store."),
     "analyze": ("analyze", "Score the features of a run and write the report."),
+    "compare": ("compare", "Say which of several analysed sets of units is better, where that can be said."),
     "train-lm": ("train_lm", "Train a language model that is sparse by training, or its dense twin."),
     "judge": ("judge", "Have the explanations of a report judged, by rules, models or people."),
     "convert": ("convert", "Bring a dictionary from or to another library's format."),

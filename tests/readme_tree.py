@@ -38,6 +38,7 @@ FOLDERS = (
     "actpipe/sparsity",
     "actpipe/factorlang",
     "actpipe/report",
+    "actpipe/compare",
     "actpipe/convert",
     "sae",
     "sae/architectures",

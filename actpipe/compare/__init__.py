@@ -1,0 +1,11 @@
+"""Arms side by side: which of several analysed sets of units is better, where that can be said; no model is run.
+
+What it writes is docs/reference/compare-format.md.
+"""
+
+from __future__ import annotations
+
+from .config import CompareConfig
+from .stage import compare
+
+__all__ = ["CompareConfig", "compare"]

@@ -1,0 +1,117 @@
+"""Reports whose scores are given: what a comparison reads, and no more of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HOOK = "blocks.0.hook_resid_post"
+METRIC = "rules_f1_std"
+CONTROL_UNITS = 64
+
+
+class Planted:
+    """Units of one member: log-normal densities and scores around `level`, which may move with the density."""
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        n: int = 400,
+        level: float = 0.5,
+        slope: float = 0.0,
+        log_density: float = -2.0,
+        dead: int = 0,
+        control: float = 0.1,
+        metric: str = METRIC,
+    ) -> None:
+        random = np.random.default_rng(seed)
+        place = random.normal(log_density, 0.4, size=n)
+        self.metric, self.dead = metric, np.arange(n) < dead
+        self.density = np.where(self.dead, 0.0, np.minimum(10**place, 1.0))
+        scores = level + slope * (place + 2) + random.normal(0, 0.05, size=n)
+        self.scores = np.where(self.dead, np.nan, scores)
+        self.token_r2 = np.where(self.dead, np.nan, np.where(random.random(n) < 0.3, 0.9, 0.1))
+        self.shuffled = random.normal(control, 0.05, size=CONTROL_UNITS)
+        self.random = random.normal(control / 2, 0.05, size=CONTROL_UNITS)
+        self.random_density = self.density[~self.dead][:CONTROL_UNITS]
+
+
+def write_report(folder: Path, members: Sequence[Planted], *, seeds: bool = True, **described: Any) -> Path:
+    """Members of one configuration, unless not `seeds`. `described` replaces what is recorded of them."""
+    tables = folder / "parquet"
+    tables.mkdir(parents=True)
+    names = [f"member-{i}" for i in range(len(members))]
+    pairs = list(zip(names, members, strict=True))
+    _write(tables / "members.parquet", [_member(name, i, each, described) for i, (name, each) in enumerate(pairs)])
+    _write(tables / "units.parquet", [row for name, each in pairs for row in _units(name, each)])
+    _write(tables / "controls.parquet", [row for name, each in pairs for row in _controls(name, each)])
+    _write(tables / "scores.parquet", [row for name, each in pairs for row in _scores(name, each)])
+    _write(
+        tables / "means.parquet",
+        [{"member": name, "configuration": "one" if seeds else name, "level": "member"} for name in names],
+    )
+    store = {"fingerprint": described.get("store", "planted"), "context": 48}
+    summary = {
+        "format": "actpipe-report",
+        "version": 1,
+        "model": described.get("model", "planted-model"),
+        "dataset": described.get("dataset", "planted"),
+        "store": store,
+        "tokens": 100_000,
+        "documents": 200,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "vocabulary.json").write_text(json.dumps(described.get("vocabulary", ["a", "b", "\ud83d"])))
+    return folder
+
+
+def _member(name: str, seed: int, planted: Planted, described: dict[str, Any]) -> dict[str, Any]:
+    n = len(planted.density)
+    row = {"member": name, "hook": HOOK, "architecture": "relu", "width": n, "units": n, "seed": seed, "fvu": 0.02}
+    row |= {"delta_ce": 0.1, "loss_recovered": 0.9, "analysed_l0": float(planted.density.sum())}
+    return row | {key: value for key, value in described.items() if key in row}
+
+
+def _units(name: str, planted: Planted) -> list[dict[str, Any]]:
+    return [
+        {"member": name, "feature": i, "sign": np.int8(1), "density": density, "count": int(density * 100_000),
+         "mean_active": None if density == 0 else 1.0, "token_r2": _known(r2)}
+        for i, (density, r2) in enumerate(zip(planted.density.tolist(), planted.token_r2.tolist(), strict=True))
+    ]  # fmt: skip
+
+
+def _controls(name: str, planted: Planted) -> list[dict[str, Any]]:
+    return [
+        {"member": name, "control": "random_directions", "unit": i, "density": density, "token_r2": 0.1}
+        for i, density in enumerate(planted.random_density.tolist())
+    ]
+
+
+def _scores(name: str, planted: Planted) -> list[dict[str, Any]]:
+    first_alive = int(planted.dead.sum())
+    groups = [
+        (None, 0, planted.scores),
+        ("shuffled", first_alive, planted.shuffled),
+        ("random_directions", 0, planted.random),
+    ]
+    return [
+        {"member": name, "feature": first + i, "sign": np.int8(1), "control": control, "metric": planted.metric,
+         "value": _known(value)}
+        for control, first, values in groups
+        for i, value in enumerate(values.tolist())
+    ]  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), path)

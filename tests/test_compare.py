@@ -1,0 +1,282 @@
+"""Arms side by side: what is planted is found, what is not is not, and what speaks against it is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from actpipe.compare import CompareConfig, compare
+from actpipe.compare.arm import open_arms
+from actpipe.compare.measures import HEADLINE, metrics
+from actpipe.compare.overlap import adjusted, common
+from actpipe.compare.schemas import SCHEMAS
+from actpipe.errors import Missing, Misuse
+from tests.planted_arms import METRIC, Planted, write_report
+
+
+def compared(tmp_path: Path, *arms: Path, seed: int = 0) -> dict[str, Any]:
+    return compare(CompareConfig(arms=tuple(map(str, arms)), out=tmp_path / "out", seed=seed))
+
+
+def verdict(found: dict[str, Any], metric: str = METRIC, stratum: str = "all") -> dict[str, Any]:
+    (row,) = (r for r in found["tables"]["verdicts"] if (r["metric"], r["stratum"]) == (metric, stratum))
+    return dict(row)
+
+
+def pair(found: dict[str, Any], estimate: str, stratum: str = "all") -> dict[str, Any]:
+    (row,) = (r for r in found["tables"]["pairs"] if (r["estimate"], r["stratum"]) == (estimate, stratum))
+    return dict(row)
+
+
+def fired(found: dict[str, Any]) -> set[str]:
+    return {lint["name"] for lint in found["lints"]}
+
+
+def five(start: int, **how: Any) -> list[Planted]:
+    """Members that differ in their seeds."""
+    return [Planted(seed=start + i, **how) for i in range(5)]
+
+
+def test_two_copies_of_one_arm_do_not_differ(tmp_path: Path) -> None:
+    first, second = (write_report(tmp_path / name, [Planted(seed=0, n=60)]) for name in ("a", "b"))
+    found = compared(tmp_path, first, second)
+    assert {row["verdict"] for row in found["tables"]["verdicts"]} == {"no difference"}
+    assert {row["difference"] for row in found["tables"]["pairs"]} == {0.0}
+
+
+def test_arms_that_are_alike_are_never_better(tmp_path: Path) -> None:
+    """Other units of the same distribution, which is what another seed gives."""
+    arms = [write_report(tmp_path / str(i), [Planted(seed=i)]) for i in range(4)]
+    found = compared(tmp_path, *arms)
+    said = [row["verdict"] for row in found["tables"]["verdicts"] if row["stratum"] == "all"]
+    assert len(said) == 6
+    assert set(said) == {"no difference"}
+    assert {row["verdict"] for row in found["tables"]["verdicts"]} <= {"no difference", "undecided"}
+
+
+def test_a_better_arm_is_called_better_from_either_side(tmp_path: Path) -> None:
+    good, plain = (
+        write_report(tmp_path / name, [Planted(seed=seed, level=level)])
+        for name, seed, level in (("good", 0, 0.6), ("plain", 1, 0.5))
+    )
+    assert verdict(compared(tmp_path, good, plain))["verdict"] == "better"
+    found = compared(tmp_path, plain, good)
+    assert verdict(found)["verdict"] == "worse"
+    assert found["verdicts"][0].startswith("rules_f1_std: good is better than plain, plain − good = -0.")
+    row = pair(found, "mean")
+    assert row["low"] < -0.1 < row["high"]
+    assert row["first_n"] == 400
+    assert all(verdict(found, stratum=each)["verdict"] == "worse" for each in ("token_units", "context_units"))
+
+
+def test_where_lower_is_better_the_lower_arm_is_better(tmp_path: Path) -> None:
+    low, high = (
+        write_report(tmp_path / name, [Planted(seed=seed, level=level, control=1.9, metric="vendi_ratio")])
+        for name, seed, level in (("low", 0, 0.5), ("high", 1, 0.6))
+    )
+    assert verdict(compared(tmp_path, low, high), "vendi_ratio")["verdict"] == "better"
+
+
+def test_nothing_is_claimed_where_only_densities_differ(tmp_path: Path) -> None:
+    """Scores fall with density by the same line in both arms: the plain mean differs by 0.15, the adjusted by less."""
+    sparse, dense = (
+        write_report(tmp_path / name, [Planted(seed=seed, n=1500, slope=-0.3, log_density=log_density)])
+        for name, seed, log_density in (("sparse", 0, -2.25), ("dense", 1, -1.75))
+    )
+    found = compared(tmp_path, sparse, dense)
+    assert pair(found, "mean")["verdict"] == "better"
+    assert abs(pair(found, "density_adjusted")["difference"]) < 0.06 < 0.12 < pair(found, "mean")["difference"]
+    assert verdict(found)["verdict"] in ("undecided", "no difference")
+    assert "density" in fired(found)
+
+
+def test_densities_apart_are_no_overlap(tmp_path: Path) -> None:
+    sparse, dense = (
+        write_report(tmp_path / name, [Planted(seed=seed, level=level, log_density=log_density)])
+        for name, seed, level, log_density in (("sparse", 0, 0.8, -4.0), ("dense", 1, 0.5, -1.0))
+    )
+    found = compared(tmp_path, sparse, dense)
+    assert verdict(found)["verdict"] == "no overlap"
+    assert "no overlap between sparse and dense" in found["verdicts"][0]
+    assert pair(found, "density_adjusted")["overlap"] < 0.25
+
+
+def test_an_arm_that_does_not_beat_its_control_claims_nothing(tmp_path: Path) -> None:
+    ahead = write_report(tmp_path / "ahead", [Planted(seed=0, level=0.6, control=0.6)])
+    behind = write_report(tmp_path / "behind", [Planted(seed=1, level=0.5, control=0.5)])
+    found = compared(tmp_path, ahead, behind)
+    assert pair(found, "mean")["verdict"] == "better"
+    assert verdict(found)["verdict"] == "undecided"
+    assert "not above its own hardest control" in verdict(found)["reason"]
+
+
+def test_few_units_decide_nothing(tmp_path: Path) -> None:
+    arms = [
+        write_report(tmp_path / name, [Planted(seed=seed, n=8, level=level)])
+        for name, seed, level in (("a", 0, 0.9), ("b", 1, 0.2))
+    ]
+    assert verdict(compared(tmp_path, *arms))["verdict"] == "undecided"
+
+
+def test_seeds_widen_intervals_and_five_of_them_are_a_claim(tmp_path: Path) -> None:
+    wobbly = [Planted(seed=i, level=0.5 + 0.1 * i) for i in range(5)]
+    steady = five(10, level=0.5)
+    wide = compared(tmp_path, write_report(tmp_path / "a", wobbly), write_report(tmp_path / "b", steady))
+    assert verdict(wide)["verdict"] == "undecided"  # 0.7 against 0.5, by seeds that lie 0.16 apart
+    narrow = compared(tmp_path, write_report(tmp_path / "c", five(20, level=0.7)), tmp_path / "b")
+    assert (verdict(narrow)["verdict"], verdict(narrow)["exploratory"]) == ("better", False)
+    assert "few seeds" not in fired(narrow)
+    assert "exploratory" not in narrow["verdicts"][0]
+    single = compared(tmp_path, tmp_path / "c", Path(f"{tmp_path / 'b'}:member-0"))
+    assert (verdict(single)["verdict"], verdict(single)["exploratory"]) == ("better", True)
+    assert [lint["text"] for lint in single["lints"] if lint["name"] == "few seeds"] == [
+        "Exploratory: b:member-0 has 1 seed, and a claim needs 5."
+    ]
+
+
+def test_means_at_common_densities_are_those_of_arithmetic(tmp_path: Path) -> None:
+    """First: 3 units in a bin and 1 in the next; second: 1 and 1. Common: min(¾, ½) and min(¼, ½), so ⅔ and ⅓."""
+    bins = {"first": [1e-3, 1e-3, 1e-3, 1e-2], "second": [1e-3, 1e-2]}
+    values = {"first": [1.0, 2.0, 3.0, 8.0], "second": [4.0, 5.0]}
+    for name, density in bins.items():
+        planted = Planted(seed=0, n=len(density))
+        planted.density, planted.scores = np.array(density), np.array(values[name])
+        write_report(tmp_path / name, [planted])
+    first, second = open_arms([str(tmp_path / name) for name in bins], [METRIC])
+    shared = common(first.measured, second.measured, [METRIC])
+    assert shared.overlap[0, 0] == pytest.approx(0.75)
+    means = [adjusted(arm.measured, [METRIC], shared.target, seed=0, replicates=4).value[0] for arm in (first, second)]
+    assert means == pytest.approx([2 / 3 * 2 + 1 / 3 * 8, 2 / 3 * 4 + 1 / 3 * 5])
+
+
+@pytest.fixture(scope="module")
+def five_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(tmp_path_factory.mktemp("arms") / "five", five(0))
+
+
+LINTS: dict[str, dict[str, dict[str, Any]]] = {
+    "density": {"of": {"log_density": -1.5}},
+    "loss": {"said": {"delta_ce": 0.3}},
+    "places": {"said": {"hook": "blocks.1.hook_resid_post"}},
+    "what is not explained": {"said": {"fvu": 0.3}},
+    "L0": {"said": {"analysed_l0": 900.0}},
+    "dead units": {"of": {"dead": 100}},
+    "width": {"of": {"n": 300}},
+    "some of the units": {"said": {"width": 800}},
+    "text": {"said": {"dataset": "another", "store": "another"}},
+    "random twins": {"said": {"model": "another", "store": "another"}},
+    "parameters": {"said": {"model": None, "store": "another"}},
+}
+
+
+@pytest.mark.parametrize("name", LINTS)
+def test_a_lint_fires_where_it_must(name: str, tmp_path: Path, five_seeds: Path) -> None:
+    changed = LINTS[name]
+    other = write_report(tmp_path / "other", five(30, **changed.get("of", {})), **changed.get("said", {}))
+    assert name in fired(compared(tmp_path, five_seeds, other))
+
+
+def test_no_lint_fires_between_arms_that_are_alike(tmp_path: Path, five_seeds: Path) -> None:
+    assert fired(compared(tmp_path, five_seeds, write_report(tmp_path / "other", five(30)))) == set()
+
+
+def test_another_tokenizer_and_missing_controls_are_said(tmp_path: Path) -> None:
+    first = write_report(tmp_path / "a", [Planted(seed=0)])
+    second = write_report(tmp_path / "b", [Planted(seed=1)], vocabulary=["x"])
+    scores = pq.read_table(second / "parquet" / "scores.parquet")
+    own = [value is None for value in scores["control"].to_pylist()]
+    pq.write_table(scores.filter(own), second / "parquet" / "scores.parquet")
+    found = compared(tmp_path, first, second)
+    texts = " ".join(lint["text"] for lint in found["lints"])
+    assert "Tokenizers of a and b differ" in texts
+    assert "b lacks the control shuffled and random_directions." in texts
+
+
+def test_words_tables_and_summary_say_the_same(tmp_path: Path) -> None:
+    arms = [
+        write_report(tmp_path / name, [Planted(seed=seed, level=level)])
+        for name, seed, level in (("good", 0, 0.6), ("plain", 1, 0.5), ("bad|<b>", 2, 0.4))
+    ]
+    found = compared(tmp_path, *arms)
+    out = tmp_path / "out"
+    written = json.loads((out / "compare.json").read_text())
+    assert (written["format"], written["version"]) == ("actpipe-comparison", 1)
+    assert written["verdicts"] == found["verdicts"]
+    verdicts = pq.read_table(out / "parquet" / "verdicts.parquet").to_pylist()
+    opening = {"better": "{} is better than {}", "worse": "{1} is better than {0}"}
+    asked = [row for row in verdicts if row["role"] == "headline" and row["stratum"] == "all"]
+    assert len(asked) == len(written["verdicts"]) == 3
+    for row, said in zip(asked, written["verdicts"], strict=True):
+        assert opening[row["verdict"]].format(row["first"], row["second"]) in said
+    summary = (out / "summary.md").read_text()
+    assert "<b>" not in summary
+    assert "good is better than plain" in summary
+    for name, schema in SCHEMAS.items():
+        table = pq.read_table(out / "parquet" / f"{name}.parquet")
+        assert table.schema.equals(schema, check_metadata=True)
+        assert not any(isinstance(v, float) and np.isnan(v) for row in table.to_pylist() for v in row.values())
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_tables_are_those_of_the_format_s_page() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "compare-format.md").read_text()
+    for name, schema in SCHEMAS.items():
+        section = page.split(f"## {name}.parquet")[1].split("\n## ")[0]
+        for column in schema.names:
+            assert f"`{column}`" in section, f"{name}.{column}"
+
+
+def test_the_same_command_gives_the_same_numbers_and_another_seed_others(tmp_path: Path) -> None:
+    arms = [write_report(tmp_path / str(i), [Planted(seed=i)]) for i in range(2)]
+    one, again, other = (compared(tmp_path, *arms, seed=seed)["tables"]["pairs"] for seed in (0, 0, 1))
+    assert one == again
+    assert [row["difference"] for row in one] == [row["difference"] for row in other]
+    assert [row["low"] for row in one] != [row["low"] for row in other]
+
+
+def test_what_is_no_arm_is_answered_in_a_sentence(tmp_path: Path) -> None:
+    arm = write_report(tmp_path / "a", [Planted(seed=i) for i in range(2)], seeds=False)
+    one = Path(f"{arm}:member-0")
+    with pytest.raises(Missing, match=r"There is no report at .*nowhere; an arm is a folder"):
+        compared(tmp_path, one, tmp_path / "nowhere")
+    with pytest.raises(Misuse, match=r"names 2 different configurations, .* as in .*a:member-0"):
+        compared(tmp_path, arm, arm)
+    with pytest.raises(Misuse, match=r"no member 'member-9'; it has member-0, member-1"):
+        compared(tmp_path, Path(f"{arm}:member-9"), arm)
+    with pytest.raises(Misuse, match="two arms or more"):
+        compared(tmp_path, arm)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(Misuse, match="exists and is not a comparison"):
+        compared(tmp_path, one, one)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+def test_a_name_with_a_star_is_every_member_that_it_fits(tmp_path: Path) -> None:
+    report = write_report(tmp_path / "a", five(0))
+    (arm,) = open_arms([f"{report}:member-*"], [METRIC])
+    assert (arm.name, arm.seeds) == ("a:member-*", ["0", "1", "2", "3", "4"])
+    with pytest.raises(Misuse, match="no member 'number-\\*'"):
+        open_arms([f"{report}:number-*"], [METRIC])
+
+
+def test_arms_have_the_shortest_names_that_differ(tmp_path: Path) -> None:
+    for folder in ("x/report", "y/report", "z"):
+        write_report(tmp_path / folder, [Planted(seed=0, n=20)])
+    names = [f"{tmp_path}/{name}" for name in ("x/report", "y/report", "z")]
+    assert [arm.name for arm in open_arms([names[0], names[2]], [METRIC])] == ["report", "z"]
+    assert [arm.name for arm in open_arms(names, [METRIC])] == names
+    twice = [arm.name for arm in open_arms([names[2], names[2]], [METRIC])]
+    assert twice == [names[2], f"{names[2]} (2)"]
+
+
+def test_headline_metrics_have_a_better_and_a_worse() -> None:
+    known = metrics()
+    assert [metric.name for metric in known[: len(HEADLINE)]] == list(HEADLINE)
+    assert all(metric.better in ("higher", "lower") for metric in known)
+    assert len({metric.name for metric in known}) == len(known)
