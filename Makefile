@@ -41,15 +41,16 @@ format: .venv/ready-to-test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
 	touch $@
 
-# dictionary-learning and sparsify without their dependencies: of those what is measured imports nnsight, for a name, and
-# three small ones that SAELens does not bring.
+# All but SAELens without their dependencies: of those what is used here imports some for a name, for which its scripts
+# have stand-ins, and a few small ones that SAELens does not bring.
 peers: .peers/ready
 
 .peers/ready: Makefile
 	$(PYTHON) -m venv .peers
 	.peers/bin/pip install --quiet --disable-pip-version-check $(TORCH) 'sae-lens==6.54.*' \
 	  'natsort==8.4.*' 'schedulefree==1.4.*' 'simple-parsing==0.1.*'
-	.peers/bin/pip install --quiet --disable-pip-version-check --no-deps 'dictionary-learning==0.1.*' 'eai-sparsify==1.3.*'
+	.peers/bin/pip install --quiet --disable-pip-version-check --no-deps 'dictionary-learning==0.1.*' 'eai-sparsify==1.3.*' \
+	  'sae-bench==0.6.*' 'sae-dashboard==0.8.*' 'eai-delphi==0.1.*' 'asyncer==0.0.*' 'orjson==3.*'
 	touch $@
 
 clean:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
@@ -38,6 +41,7 @@ def test_saedashboard_batches_say_what_the_report_says(place: Path, tmp_path: Pa
     EXPORTS["saedashboard"].write(place / "report", tmp_path, ("sparse",), silent)
     batch = json.loads((tmp_path / "sparse/batch-0.json").read_text())
     assert {feature["feature_index"] for feature in batch["features"]} == set(range(WIDTH)) - {DEAD_UNIT}
+    assert batch["layer"] == 0, "a number, as SAEDashboard has it"
     assert json.loads((tmp_path / "sparse/skipped_indexes.json").read_text())["skipped_indexes"] == [DEAD_UNIT]
     units = {unit["feature"]: unit for unit in rows(place, "units", "sparse")}
     examples = rows(place, "examples", "sparse")
@@ -83,14 +87,52 @@ def test_several_members_of_a_hook_have_folders_of_their_own(place: Path, tmp_pa
 def test_saebench_results_have_its_names_and_our_numbers(place: Path, tmp_path: Path) -> None:
     notes = EXPORTS["saebench"].write(place / "report", tmp_path, (), silent)
     assert "--effects" in notes[0]
-    result = json.loads((tmp_path / "sparse_eval_results.json").read_text())
+    result = json.loads((tmp_path / "core/sparse_eval_results.json").read_text())
     metrics = result["eval_result_metrics"]
     assert metrics["reconstruction_quality"]["explained_variance"] == 0.75
     assert metrics["reconstruction_quality"]["cossim"] == -1
     units = rows(place, "units", "sparse")
     assert metrics["sparsity"]["l0"] == pytest.approx(sum(unit["density"] for unit in units))
     assert metrics["misc_metrics"]["frac_alive"] == 0.8
+    assert metrics["misc_metrics"]["normalized_freq_over_1_percent"] == 1
     assert len(result["eval_result_details"]) == WIDTH
+    not_measured = result["eval_result_unstructured"]["not_measured"]
+    assert {"reconstruction_quality.cossim", "eval_result_details.encoder_bias"} <= set(not_measured)
+    assert "reconstruction_quality.explained_variance" not in not_measured
+
+
+def test_saebench_results_take_what_effects_measured(place: Path, tmp_path: Path) -> None:
+    """CE 3 with the answers, 2.5 without, 4.5 on zeros: (4.5 − 3) / (4.5 − 2.5) = 0.75 is recovered."""
+    shutil.copytree(place / "report", tmp_path / "report")
+    found = {"explained_variance": 0.9, "cosine": 0.95, "shrinkage": math.nan}
+    spliced = {"ce": 3.0, "delta_ce": 0.5, "kl": 0.4, "ce_recovered": 0.75}
+    whole = [{"member": "sparse", "metric": name, "arm": "units", "value": value} for name, value in found.items()]
+    hooks = [{"member": "sparse", "hook": HOOK, "metric": name, "value": value} for name, value in spliced.items()]
+    for table, values in (("fidelity", whole), ("splices", [*hooks, {**hooks[0], "member": None, "hook": "all"}])):
+        pq.write_table(pa.Table.from_pylist(values), tmp_path / f"report/parquet/{table}.parquet")
+    assert EXPORTS["saebench"].write(tmp_path / "report", tmp_path / "out", (), silent) == []
+    result = json.loads((tmp_path / "out/core/sparse_eval_results.json").read_text())
+    metrics = result["eval_result_metrics"]
+    assert metrics["reconstruction_quality"]["explained_variance"] == 0.9
+    assert metrics["reconstruction_quality"]["cossim"] == 0.95
+    assert metrics["shrinkage"]["l2_ratio"] == -1, "undefined is not measured"
+    assert metrics["model_behavior_preservation"]["kl_div_with_sae"] == 0.4
+    assert metrics["model_performance_preservation"] == {
+        "ce_loss_score": 0.75,
+        "ce_loss_with_ablation": 4.5,
+        "ce_loss_with_sae": 3.0,
+        "ce_loss_without_sae": 2.5,
+    }
+    other = json.loads((tmp_path / "out/core/dense_eval_results.json").read_text())
+    assert other["eval_result_metrics"]["model_behavior_preservation"]["kl_div_with_sae"] == -1
+    assert other["eval_result_metrics"]["reconstruction_quality"]["explained_variance"] == 0.75
+
+
+def test_saebench_results_of_drawn_units_have_the_l0_of_the_dictionary(place: Path, tmp_path: Path) -> None:
+    analyze(AnalyzeConfig(run=place / "run", out=tmp_path / "report", scores="none", units=3))
+    EXPORTS["saebench"].write(tmp_path / "report", tmp_path / "out", ("dense",), silent)
+    metrics = json.loads((tmp_path / "out/core/dense_eval_results.json").read_text())["eval_result_metrics"]
+    assert metrics["sparsity"] == {"l0": 2.0, "l1": -1}
 
 
 def test_the_command_writes_whole_folders_and_spares_others(place: Path) -> None:

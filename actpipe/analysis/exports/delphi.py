@@ -69,9 +69,9 @@ def _write_member(inputs: Inputs, member: Member, folder: Path, progress: Progre
             folder / f"{start}_{stop - 1}.safetensors",
         )
     cache = {
-        "dataset_repo": inputs.dataset,
-        "dataset_split": None,
-        "dataset_name": None,
+        "dataset_repo": inputs.dataset or "",
+        "dataset_split": "",
+        "dataset_name": "",
         "dataset_column": "text",
         "batch_size": 32,
         "cache_ctx_len": store.context,

@@ -1,7 +1,7 @@
 """A report as feature batches of SAEDashboard 0.8, which its own converter turns into an upload for Neuronpedia.
 
-    MEMBER/batch-{i}.json         at most 128 features; the fields of `FeatureData.to_dict` there
-    MEMBER/run_settings.json      what was analysed
+    MEMBER/batch-{i}.json         at most 128 features: a `NeuronpediaDashboardBatch`
+    MEMBER/run_settings.json      what was analysed, as a `NeuronpediaRunnerConfig`
     MEMBER/skipped_indexes.json   features that never fired: Neuronpedia refuses them
 
 Values are rounded to three decimals, as SAEDashboard does. What a report does not hold (alignment with neurons, the
@@ -53,20 +53,34 @@ def _write_member(tables: ReportTables, member: Row, folder: Path) -> None:
     for row in tables.of_member("examples", name).to_pylist():
         windows.setdefault(row["feature"], []).append(row)
     edges = tables.summary["histogram_edges"][member["hook"]]
-    layer = _layer(member["hook"])
     alive = [unit for unit in units if unit["alive"]]
-    about = {"model_id": tables.summary["model"] or "", "layer": layer, "sae_set": name, "sae_id_suffix": ""}
+    about = {"model_id": tables.summary["model"] or "", "layer": _layer(member["hook"]), "sae_set": name}
     folder.mkdir(parents=True)
     for number, start in enumerate(range(0, len(alive), BATCH)):
         features = [
             _feature(unit, bins[unit["feature"]], edges, windows.get(unit["feature"], []), tables)
             for unit in alive[start : start + BATCH]
         ]
-        write_json(folder / f"batch-{number}.json", {**about, "features": features})
+        write_json(folder / f"batch-{number}.json", {**about, "sae_id_suffix": None, "features": features})
     skipped = [unit["feature"] for unit in units if not unit["alive"]]
-    write_json(folder / "skipped_indexes.json", {**about, "skipped_indexes": skipped})
-    settings = {**about, "hook": member["hook"], "n_prompts_total": tables.summary["store"]["sequences"]}
-    write_json(folder / "run_settings.json", {**settings, "dataset": tables.summary["dataset"], "tool": "actpipe"})
+    by_name = about | {"layer": str(about["layer"]), "log_sparsity": None}  # here SAEDashboard writes the layer as text
+    write_json(folder / "skipped_indexes.json", {**by_name, "skipped_indexes": skipped})
+    write_json(folder / "run_settings.json", about | _settings(tables, member))
+
+
+def _settings(tables: ReportTables, member: Row) -> dict[str, Any]:
+    """Groups of contexts by quantile are none: those of a report are the strongest."""
+    store = tables.summary["store"]
+    return {
+        "sae_path": member["path"],
+        "outputs_dir": ".",
+        "huggingface_dataset_path": tables.summary["dataset"] or "",
+        "n_prompts_total": store["sequences"],
+        "n_tokens_in_prompt": store["context"],
+        "n_features_at_a_time": BATCH,
+        "n_quantiles": 0,
+        "quantile_group_size": 0,
+    }
 
 
 def _feature(
@@ -88,7 +102,7 @@ def _feature(
         "logits_hist_data_bar_heights": [],
         "n_prompts_total": store["sequences"],
         "n_tokens_in_prompt": store["context"],
-        "dataset": tables.summary["dataset"],
+        "dataset": tables.summary["dataset"] or "",
         "activations": [_window(row, text) for row in windows],
     }
 
@@ -105,9 +119,10 @@ def _window(row: Row, text: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _layer(hook: str) -> str:
+def _layer(hook: str) -> int | str:
+    """A number wherever the hook has one; the name of a hook outside of the layers stays a name."""
     numbers = [part for part in hook.split(".") if part.isdigit()]
-    return numbers[0] if numbers else hook
+    return int(numbers[0]) if numbers else hook
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
