@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,18 @@ def test_an_encoder_gives_the_mean_of_the_last_states_whatever_stands_beside(
         with torch.no_grad():
             mean = encoder.module(**inputs).last_hidden_state[0].mean(dim=0)
         np.testing.assert_allclose(found[i], torch.nn.functional.normalize(mean, dim=0), atol=1e-5)
+
+
+def test_an_encoder_is_read_again_when_its_folder_has_changed(tmp_path: Path, saved_models: dict[str, Path]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "encoder"
+    shutil.copytree(saved_models["bert"], folder)
+    first = open_encoder(str(folder))
+    assert open_encoder(str(folder)) is first
+    weights = load_file(folder / "model.safetensors")
+    save_file({k: v + 1 for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    assert not np.array_equal(open_encoder(str(folder)).embed(["a text"]), first.embed(["a text"]))
 
 
 def test_an_encoder_that_is_not_whole_is_refused(tmp_path: Path, saved_models: dict[str, Path]) -> None:

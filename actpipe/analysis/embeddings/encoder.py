@@ -68,15 +68,21 @@ class Encoder:
         return torch.nn.functional.normalize(pooled.float(), dim=1)
 
 
-@lru_cache(maxsize=2)
 def open_encoder(name: str = MINILM, device: str = "cpu") -> Encoder:
     """By folder, Hugging Face name or `minilm`; Missing where it is not there."""
+    source = str(minilm_folder()) if name == MINILM else naming.source(name)
+    states = ((path, path.stat()) for path in sorted(Path(source).rglob("*")) if path.is_file())
+    return _opened(name, source, device, tuple((path, each.st_size, each.st_mtime_ns) for path, each in states))
+
+
+@lru_cache(maxsize=2)
+def _opened(name: str, source: str, device: str, files: tuple[tuple[Path, int, int], ...]) -> Encoder:
+    """`files`: as they are now, so that a folder that has changed is read again."""
     from transformers import AutoModel
 
     from actpipe.harvest.model import load_config, load_tokenizer, resolve_device
     from actpipe.harvest.quiet import quiet_transformers
 
-    source = str(minilm_folder()) if name == MINILM else naming.source(name)
     config, tokenizer = load_config(source), load_tokenizer(source)
     with quiet_transformers():
         try:
