@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -48,14 +49,18 @@ def analysed(folder: Path, run: Path, *, native: bool) -> Path:
     return folder / "report"
 
 
-def verdicts(report: Path) -> dict[str, dict[str, str]]:
-    """Member → headline metric → verdict."""
-    found: dict[str, dict[str, str]] = {}
+def means(report: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Member → headline metric → row."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in pq.read_table(report / "parquet" / "means.parquet").to_pylist():
         plain = (row["level"], row["weighting"], row["stratum"]) == ("member", "units", "all")
         if plain and row["metric"] in HEADLINE:
-            found.setdefault(row["member"], {})[row["metric"]] = row["verdict"]
+            found.setdefault(row["member"], {})[row["metric"]] = row
     return found
+
+
+def verdicts(report: Path) -> dict[str, dict[str, str]]:
+    return {member: {metric: row["verdict"] for metric, row in rows.items()} for member, rows in means(report).items()}
 
 
 def grey(report: Path) -> dict[str, list[bool]]:
@@ -85,3 +90,9 @@ def test_neurons_of_an_untrained_model_are_not_better_than_their_control(untrain
     assert set(found) == set(HEADLINE)
     assert "better" not in found.values(), found
     assert list(grey(untrained).values()) == [[True] * len(HEADLINE)]
+
+
+def test_training_is_what_lifts_neurons_above_their_control(trained: Path, untrained: Path) -> None:
+    after, before = (means(report)[member] for report, member in ((trained, "native"), (untrained, "native")))
+    for metric in ("rules_f1_std", "concept_f1_std"):
+        assert after[metric]["delta_low"] > before[metric]["delta_high"] + 0.02
