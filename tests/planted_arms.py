@@ -14,6 +14,15 @@ import pyarrow.parquet as pq
 HOOK = "blocks.0.hook_resid_post"
 METRIC = "rules_f1_std"
 CONTROL_UNITS = 64
+CONTROLS = pa.schema(
+    [
+        ("member", pa.string()),
+        ("control", pa.string()),
+        ("unit", pa.int32()),
+        ("density", pa.float64()),
+        ("token_r2", pa.float32()),
+    ]
+)
 
 
 class Planted:
@@ -51,7 +60,7 @@ def write_report(folder: Path, members: Sequence[Planted], *, seeds: bool = True
     pairs = list(zip(names, members, strict=True))
     _write(tables / "members.parquet", [_member(name, i, each, described) for i, (name, each) in enumerate(pairs)])
     _write(tables / "units.parquet", [row for name, each in pairs for row in _units(name, each)])
-    _write(tables / "controls.parquet", [row for name, each in pairs for row in _controls(name, each)])
+    _write(tables / "controls.parquet", [row for name, each in pairs for row in _controls(name, each)], CONTROLS)
     _write(tables / "scores.parquet", [row for name, each in pairs for row in _scores(name, each)])
     _write(
         tables / "means.parquet",
@@ -113,5 +122,5 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    pq.write_table(pa.Table.from_pylist(rows), path)
+def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

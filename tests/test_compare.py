@@ -15,7 +15,7 @@ from actpipe.compare.arm import open_arms
 from actpipe.compare.measures import HEADLINE, metrics
 from actpipe.compare.overlap import adjusted, common
 from actpipe.compare.schemas import SCHEMAS
-from actpipe.errors import Missing, Misuse
+from actpipe.errors import Damaged, Missing, Misuse
 from tests.planted_arms import METRIC, Planted, write_report
 
 
@@ -257,10 +257,25 @@ def test_what_is_no_arm_is_answered_in_a_sentence(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
+def test_units_that_never_fire_leave_everything_undecided(tmp_path: Path) -> None:
+    dead = write_report(tmp_path / "dead", [Planted(seed=0, n=30, dead=30)])
+    found = compared(tmp_path, dead, write_report(tmp_path / "alive", [Planted(seed=1)]))
+    assert {row["verdict"] for row in found["tables"]["verdicts"]} == {"undecided"}
+    assert "dead units" in fired(found)
+
+
+def test_a_broken_table_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    arms = [write_report(tmp_path / name, [Planted(seed=0, n=20)]) for name in ("a", "b")]
+    (arms[1] / "parquet" / "scores.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(Damaged, match=r"A table of .*b cannot be read"):
+        compared(tmp_path, *arms)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_name_with_a_star_is_every_member_that_it_fits(tmp_path: Path) -> None:
     report = write_report(tmp_path / "a", five(0))
     (arm,) = open_arms([f"{report}:member-*"], [METRIC])
-    assert (arm.name, arm.seeds) == ("a:member-*", ["0", "1", "2", "3", "4"])
+    assert (arm.name, arm.seeds) == ("member-*", ["0", "1", "2", "3", "4"])
     with pytest.raises(Misuse, match="no member 'number-\\*'"):
         open_arms([f"{report}:number-*"], [METRIC])
 
@@ -271,6 +286,8 @@ def test_arms_have_the_shortest_names_that_differ(tmp_path: Path) -> None:
     names = [f"{tmp_path}/{name}" for name in ("x/report", "y/report", "z")]
     assert [arm.name for arm in open_arms([names[0], names[2]], [METRIC])] == ["report", "z"]
     assert [arm.name for arm in open_arms(names, [METRIC])] == names
+    members = [arm.name for arm in open_arms([names[2], f"{names[2]}:member-0"], [METRIC])]
+    assert members == ["z", "z:member-0"]
     twice = [arm.name for arm in open_arms([names[2], names[2]], [METRIC])]
     assert twice == [names[2], f"{names[2]} (2)"]
 

@@ -10,10 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actpipe.analysis.statistics import Measured
-from actpipe.errors import Missing, Misuse
+from actpipe.errors import Damaged, Missing, Misuse
 from actpipe.report.tables import ReportTables, Row
 
 from .units import measured_of
@@ -54,7 +55,10 @@ def _renamed(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
 
 
 def _short(texts: Sequence[str]) -> list[str]:
+    """Of members of one report only what tells them apart."""
     parts = [_place(text) for text in texts]
+    if all(chosen for _, chosen in parts) and len({folder for folder, _ in parts}) == 1:
+        return [chosen for _, chosen in parts]
     return [folder.resolve().name + (f":{chosen}" if chosen else "") for folder, chosen in parts]
 
 
@@ -72,6 +76,16 @@ def _opened(text: str, metrics: Sequence[str]) -> Arm:
         raise Missing(
             f"There is no report at {folder}; an arm is a folder that `actpipe analyze` wrote, or FOLDER:MEMBER."
         )
+    try:
+        return _read(text, folder, chosen, metrics)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise Damaged(
+            f"A table of {folder} cannot be read ({str(error).splitlines()[0]}); rebuild it with "
+            "`actpipe analyze --overwrite`."
+        ) from error
+
+
+def _read(text: str, folder: Path, chosen: str, metrics: Sequence[str]) -> Arm:
     tables = ReportTables.open(folder)
     configuration, members = _members(tables, chosen, text)
     found = [measured_of(folder, row, configuration, tables.summary.get("model"), metrics) for row in members]

@@ -54,12 +54,16 @@ def _compared(
     from .estimates import estimates
     from .lints import lints
     from .matching import matched
-    from .pairs import Sides, pair_rows
+    from .measures import HEADLINE
+    from .pairs import ALPHA, Sides, pair_rows
     from .schemas import FORMAT, VERSION
     from .verdicts import verdict_rows
     from .words import sentences
 
-    replicates = _replicates(len(metrics) * math.comb(len(arms), 2))
+    n_pairs = math.comb(len(arms), 2)
+    replicates = _replicates(len(metrics) * n_pairs)
+    if 2 * len(HEADLINE) * n_pairs > ALPHA * replicates:
+        progress.say(f"{n_pairs} pairs are too many for Holm's correction to leave any difference; compare fewer arms.")
     drawn = []
     with progress.bar("Drawing intervals", len(arms), "arms") as bar:
         for arm in arms:
