@@ -126,10 +126,9 @@ class ThinnedFirings:
             self._kept = [_at_floor(part, self.floor) for part in self._kept]
 
     def _bound(self) -> int:
-        """Beyond it, what floors have dropped is let go: a quarter more than can be left, so the work stays linear."""
+        """Beyond it, what floors have dropped is let go: twice what can be left, so the work stays linear."""
         level = np.arange(LEVELS)
-        left = int(np.where(level >= self.floor[:, None], self.counts, 0).sum())
-        return left + left // 4 + PENDING
+        return 2 * int(np.where(level >= self.floor[:, None], self.counts, 0).sum()) + PENDING
 
 
 @compiled
