@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import sae
+from actpipe.analysis import AnalyzeConfig, analyze
 from actpipe.files import write_json
 from actpipe.store import Store, create_store
 
@@ -63,6 +64,13 @@ def make_dictionary(bias: list[float]) -> sae.Dictionary:
     params = {"W_enc": eye.clone(), "b_enc": torch.tensor(bias), "W_dec": eye.clone(), "b_dec": torch.zeros(WIDTH)}
     scaling = sae.Scaling(torch.zeros(WIDTH), 1.0)
     return sae.Dictionary.trained(sae.ReLU(), params, hyper={"l1": 1.0}, scaling=scaling, config={})
+
+
+def make_report(folder: Path) -> Path:
+    """A store, a run of it and its report, in a folder that is returned."""
+    store = make_store(folder / "store.zarr")
+    analyze(AnalyzeConfig(run=make_run(folder / "run", store), out=folder / "report", scores="none"))
+    return folder
 
 
 def make_run(path: Path, store: Store) -> Path:

@@ -16,20 +16,18 @@ from safetensors.numpy import load_file
 
 from actpipe.analysis import AnalyzeConfig, analyze
 from actpipe.analysis.exports import EXPORTS
-from actpipe.errors import Misuse
+from actpipe.errors import Mismatch, Misuse
 from actpipe.progress import silent
+from actpipe.report.tables import ReportTables
 from actpipe.store import Store
 
 from .command_line import run
-from .small_run import CONTEXT, DEAD_UNIT, HOOK, WIDTH, make_dictionary, make_run, make_store
+from .small_run import CONTEXT, DEAD_UNIT, HOOK, WIDTH, make_dictionary, make_report
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exports")
-    store = make_store(folder / "store.zarr")
-    analyze(AnalyzeConfig(run=make_run(folder / "run", store), out=folder / "report", scores="none"))
-    return folder
+    return make_report(tmp_path_factory.mktemp("exports"))
 
 
 def rows(place: Path, table: str, member: str) -> list[dict[str, Any]]:
@@ -142,3 +140,12 @@ def test_the_command_writes_whole_folders_and_spares_others(place: Path) -> None
     again = run(place, *asked)
     assert again.returncode == 2
     assert "not empty" in again.stderr
+
+
+def test_a_table_of_another_version_is_refused_by_a_sentence(place: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    shutil.copytree(place / "report", report)
+    table = pq.read_table(report / "parquet" / "members.parquet")
+    pq.write_table(table.drop_columns(["member"]), report / "parquet" / "splices.parquet")
+    with pytest.raises(Mismatch, match="another version of actpipe"):
+        ReportTables.open(report).of_member("splices", "sparse")

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actpipe.analysis import AnalyzeConfig, analyze
 from actpipe.analysis.exports import EXPORTS
 from actpipe.progress import silent
 from actpipe.store import Store
 
-from .small_run import CONTEXT, DEAD_UNIT, HOOK, WIDTH, make_dictionary, make_run, make_store
+from .small_run import CONTEXT, DEAD_UNIT, HOOK, WIDTH, make_dictionary, make_report
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ROOT / ".peers" / "bin" / "python"
@@ -31,10 +30,7 @@ WINDOW = 16
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exports")
-    store = make_store(folder / "store.zarr")
-    analyze(AnalyzeConfig(run=make_run(folder / "run", store), out=folder / "report", scores="none"))
-    return folder
+    return make_report(tmp_path_factory.mktemp("exports"))
 
 
 def ask(peer: str, folder: Path, *words: object) -> Any:

@@ -137,13 +137,20 @@ def _list(codes: Any, counted: Any, first: int, unit: Any, row: Any, value: Any)
 
 
 @compiled
-def _by_unit(unit: Any, row: Any, value: Any, n: int) -> Any:
-    """A counting sort."""
+def starts_of(number: Any, n: int) -> Any:
+    """[n + 1]: where what has each number begins once all is in order of its number: the half of a counting sort."""
     starts = np.zeros(n + 1, np.int64)
-    for u in unit:
+    for u in number:
         starts[u + 1] += 1
     for u in range(n):
         starts[u + 1] += starts[u]
+    return starts
+
+
+@compiled
+def _by_unit(unit: Any, row: Any, value: Any, n: int) -> Any:
+    """A counting sort."""
+    starts = starts_of(unit, n)
     place = starts[:-1].copy()
     rows, values = np.empty(len(row), np.int32), np.empty(len(row), np.float32)
     for i in range(len(unit)):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
+from .firings import starts_of
 
 Ints = NDArray[np.int64]
 Ints32 = NDArray[np.int32]
@@ -78,11 +79,7 @@ def swept(row: Ints32, firings: ByRow, n_units: int) -> Swept:
 @compiled
 def _swept(row: Any, starts: Any, unit: Any, value: Any, n_units: int) -> Any:
     """A counting sort."""
-    first = np.zeros(n_units + 1, np.int64)
-    for u in unit:
-        first[u + 1] += 1
-    for u in range(n_units):
-        first[u + 1] += first[u]
+    first = starts_of(unit, n_units)
     at = first[:-1].copy()
     places, values = np.empty(len(unit), np.int32), np.empty(len(unit), np.float32)
     for place in range(len(row)):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
-from .firings import Firings
+from .firings import Firings, starts_of
 
 Tokens = NDArray[np.int64]
 
@@ -92,11 +92,7 @@ def token_totals(batch: Firings, tokens: Tokens, vocabulary: int) -> tuple[NDArr
 @compiled
 def _totals(by_token: Any, tokens: Any, starts: Any, unit: Any, value: Any, n: int, vocabulary: int) -> Any:
     """A counting sort by unit of rows in order of their tokens: what falls on one token comes together."""
-    begins = np.zeros(n + 1, np.int64)
-    for u in unit:
-        begins[u + 1] += 1
-    for u in range(n):
-        begins[u + 1] += begins[u]
+    begins = starts_of(unit, n)
     stops = begins[:-1].copy()
     key, total = np.empty(len(unit), np.int64), np.empty(len(unit), np.float64)
     for t in by_token:
@@ -109,8 +105,8 @@ def _totals(by_token: Any, tokens: Any, starts: Any, unit: Any, value: Any, n: i
                 key[at], total[at] = k, value[i]
                 stops[u] = at + 1
     m = 0
-    for u in range(n):
-        for at in range(begins[u], stops[u]):
+    for each in range(n):
+        for at in range(begins[each], stops[each]):
             key[m], total[m] = key[at], total[at]
             m += 1
     return key[:m].copy(), total[:m].copy()

@@ -41,6 +41,8 @@ class ReportTables:
     def of_member(self, table: str, member: str, columns: list[str] | None = None) -> pa.Table:
         """Rows of one dictionary, in the order of the file; only these are held in memory."""
         path = _existing(self.folder, f"parquet/{table}.parquet")
+        if "member" not in pq.read_schema(path).names:
+            raise Mismatch(f"{path} is of another version of actpipe; make the report anew with `actpipe analyze`.")
         found = pq.read_table(path, columns=columns, filters=[("member", "=", member)])
         return _numbered(found, self._width(member)) if "sign" in found.column_names else found
 
