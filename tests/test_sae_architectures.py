@@ -99,6 +99,32 @@ def test_relu_weighs_codes_by_decoder_norms():
     assert_equal_losses(sae.get_architecture("relu")(), params, plain, l1=0.7)
 
 
+@pytest.mark.parametrize(
+    ("name", "still"), [("frozen_decoder", "W_dec"), ("frozen_encoder", "W_enc"), ("soft_frozen_decoder", "W_dec")]
+)
+def test_what_is_frozen_stays_as_it_was_drawn_and_the_rest_learns(name, still):
+    x = drawn(256, D).float()
+    ensemble = sae.Ensemble.create(sae.get_architecture(name)(), [{"l1": 0.1, "lr": 0.05}], d=D, width=N, sample=x)
+    before = ensemble.params_of(0)
+    losses = [float(ensemble.step(x).loss[0]) for _ in range(200)]
+    after = ensemble.params_of(0)
+    assert torch.equal(after[still], before[still])
+    assert not any(torch.equal(after[other], before[other]) for other in set(before) - {still})
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_softly_frozen_direction_turns_as_far_as_it_may_and_no_further():
+    x = drawn(256, D).float()
+    ensemble = sae.Ensemble.create(
+        sae.get_architecture("soft_frozen_decoder")(), [{"l1": 0.1, "lr": 0.05}], d=D, width=N, sample=x
+    )
+    start = ensemble.params_of(0)["W_dec"]
+    for _ in range(400):
+        ensemble.step(x)
+    cosine = (ensemble.dictionary(0).directions * start).sum(dim=1)
+    assert 0.8 - 1e-5 <= float(cosine.min()) < 0.85
+
+
 def test_tied_reads_and_writes_with_one_normalised_matrix():
     def plain(p, x, dead, h):
         D_ = p["W_enc"] / p["W_enc"].norm(dim=1, keepdim=True)

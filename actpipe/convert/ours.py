@@ -109,6 +109,9 @@ def _k(dictionary: sae.Dictionary) -> int:
 FORMS: dict[str, Callable[[sae.Dictionary, Params], Form]] = {
     "relu": _relu,
     "p_anneal": _relu,
+    "frozen_decoder": _relu,
+    "frozen_encoder": _relu,
+    "soft_frozen_decoder": _relu,
     "untied": _relu,
     "untied_centred": _relu,
     "tied": _tied,

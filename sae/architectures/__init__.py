@@ -4,6 +4,8 @@ from .batch_topk import BatchTopK
 from .crosscoder import Crosscoder
 from .deep import Deep
 from .fista import Fista
+from .frozen_decoder import FrozenDecoder
+from .frozen_encoder import FrozenEncoder
 from .gated import Gated
 from .imported import Imported, ImportedTranscoder
 from .jumprelu import JumpReLU
@@ -17,6 +19,7 @@ from .reverse import Reverse
 from .rica import Rica
 from .semilinear import Semilinear
 from .skip_transcoder import SkipTranscoder
+from .soft_frozen_decoder import SoftFrozenDecoder
 from .thresholding import Thresholding
 from .tied import Tied
 from .tied_centred import TiedCentred
@@ -30,6 +33,8 @@ __all__ = [
     "Crosscoder",
     "Deep",
     "Fista",
+    "FrozenDecoder",
+    "FrozenEncoder",
     "Gated",
     "Imported",
     "ImportedTranscoder",
@@ -44,6 +49,7 @@ __all__ = [
     "Rica",
     "Semilinear",
     "SkipTranscoder",
+    "SoftFrozenDecoder",
     "Thresholding",
     "Tied",
     "TiedCentred",

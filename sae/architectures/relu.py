@@ -48,21 +48,30 @@ class ReLU(Affine):
         sample: Tensor | None = None,
         share: float = 0.02,
     ) -> Params:
-        params = affine_start(size, generator, length=START_NORM)
-        if sample is not None:
-            params["b_enc"] = sparse_bias(sample, params["W_enc"], share)
-        return params
+        return start(size, generator, sample, share)
 
     def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
         return torch.relu(pre_activations(params, x))
 
     def loss(self, params: Params, step: Step, hyper: Hyper) -> tuple[Tensor, Aux]:
-        coded = step.coder(step.x, params["W_enc"], training_bias(params), params["W_dec"], gates.ReLU())
-        n_rows = len(step.x)
-        reconstruction = (coded.output + params["b_dec"] - step.target).square().sum() / n_rows
-        sparsity = (coded.sums @ params["W_dec"].norm(dim=1)) / n_rows
-        loss = reconstruction + hyper["l1"] * sparsity
-        return loss, {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}
+        return penalised(params, step, hyper["l1"])
 
     def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
         return fold_affine(params, scaling, target)
+
+
+def start(size: Size, generator: torch.Generator, sample: Tensor | None, share: float) -> Params:
+    params = affine_start(size, generator, length=START_NORM)
+    if sample is not None:
+        params["b_enc"] = sparse_bias(sample, params["W_enc"], share)
+    return params
+
+
+def penalised(params: Params, step: Step, l1: Tensor) -> tuple[Tensor, Aux]:
+    """Mean over rows of ‖x − x̂‖² + l1 Σᵢ fᵢ ‖W_decᵢ‖, and its parts."""
+    coded = step.coder(step.x, params["W_enc"], training_bias(params), params["W_dec"], gates.ReLU())
+    n_rows = len(step.x)
+    reconstruction = (coded.output + params["b_dec"] - step.target).square().sum() / n_rows
+    sparsity = (coded.sums @ params["W_dec"].norm(dim=1)) / n_rows
+    loss = reconstruction + l1 * sparsity
+    return loss, {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}
