@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import json
 import re
@@ -16,7 +18,7 @@ from actpipe.errors import Damaged, Mismatch, Missing
 from actpipe.report import write_report
 from actpipe.report.distributions import edges, occupied, shares
 from actpipe.report.naming import name_members
-from actpipe.report.payload import number, safe_json
+from actpipe.report.payload import number
 
 from .report_tables import write_tables
 from .report_text import HOSTILE
@@ -35,8 +37,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def received(path: Path) -> tuple[str, Any]:
     """(key, value) of a data script."""
     text = path.read_text(encoding="ascii")
-    key, value = json.loads("[" + text.removeprefix("receive(").removesuffix(");\n") + "]")
-    return key, value
+    key, packed = json.loads("[" + text.removeprefix("receive(").removesuffix(");\n") + "]")
+    return key, json.loads(gzip.decompress(base64.b64decode(packed)))
 
 
 def test_page_shards_and_libraries_are_written(out: Path) -> None:
@@ -76,7 +78,6 @@ def test_token_text_cannot_leave_its_script(out: Path) -> None:
         assert not set("<>&") & set(path.read_text(encoding="ascii"))
     _, vocabulary = received(out / "data" / "vocabulary.js")
     assert set(HOSTILE) <= set(vocabulary["texts"])
-    assert json.loads(safe_json(HOSTILE)) == HOSTILE
 
 
 def test_names_are_escaped_in_the_shell(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ async function redraw() {
 }
 
 async function start() {
-  setTheme(remember("theme"));
+  dress(redraw);
   try {
     const [vocabulary, loaded] = await Promise.all([load("vocabulary"), load("report")]);
     vocabulary.ids.forEach((id, i) => texts.set(id, vocabulary.texts[i]));
@@ -181,7 +181,6 @@ async function start() {
   $("query").addEventListener("input", applyQuery);
   $("member").addEventListener("change", (event) => go(report.members[Number(event.target.value)].member));
   $("csv").addEventListener("click", () => table.download(writeCsv(table), `${dictionary.member}.csv`));
-  dress(redraw);
   document.addEventListener("keydown", keys);
   window.addEventListener("hashchange", route);
   if (location.hash.includes("/")) $("features").scrollIntoView({ behavior: "instant" });

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from actpipe.files import write_bytes
 
 from .charts import specifications
 from .distributions import TRAINED, edges, occupied, shares
 from .naming import Names, name_members
-from .payload import SHARD_UNITS, UNIT_SCORES, Said, Vocabulary, member_table, number, panel, write_script
-from .shell import copy_assets, render
+from .payload import SHARD_UNITS, UNIT_SCORES, Said, Vocabulary, member_table, number, panel
+from .shell import CHARTS, TABLE, Datum, Page
 from .tables import ReportTables, Row
 
 SOURCE = Path(__file__).parent
-SCRIPTS = ("tokens.js", "charts.js", "shell.js", "table.js", "panel.js", "page.js")
+SCRIPTS = ("tokens.js", "table.js", "panel.js", "page.js")
 DISTRIBUTED = ("density", "token_r2", "token_entropy")
 CONTROLS = ("random_directions", "shuffled_tokens")
 
@@ -39,37 +37,36 @@ HEADLINE = {
 def write_page(out: Path) -> Path:
     tables = ReportTables.open(out)
     names = name_members(tables.members)
+    return _page(tables, names).write(out, _data(tables, names))
+
+
+def _data(tables: ReportTables, names: list[Names]) -> Iterator[Datum]:
     vocabulary = Vocabulary(tables.vocabulary)
-    page = out / "index.html"
-    page.unlink(missing_ok=True)  # it is the mark of a whole report, so it goes first and comes last
-    for folder in ("data", "assets"):
-        shutil.rmtree(out / folder, ignore_errors=True)
     for index, member in enumerate(tables.members):
-        _write_member(tables, member, out / "data" / str(index), vocabulary)
-    write_script(out / "data" / "vocabulary.js", "vocabulary", vocabulary.script())
-    write_script(out / "data" / "report.js", "report", _report(tables, names))
-    copy_assets(out / "assets", [SOURCE / name for name in SCRIPTS])
-    write_bytes(page, _shell(tables, names).encode())
-    return page
+        yield from _of_member(tables, member, str(index), vocabulary)
+    yield "vocabulary", vocabulary.script()
+    yield "report", _report(tables, names)
 
 
-def _write_member(tables: ReportTables, member: Row, folder: Path, vocabulary: Vocabulary) -> None:
-    name, key = member["member"], folder.name
+def _of_member(tables: ReportTables, member: Row, key: str, vocabulary: Vocabulary) -> Iterator[Datum]:
+    name = member["member"]
     units: list[Row] = tables.of_member("units", name).to_pylist()
     bins = {row["feature"]: row["bins"] for row in tables.of_member("histograms", name).to_pylist()}
     examples = _examples(tables, name)
     best = {feature: rows[0] for feature, rows in examples.items()}
     said = _said(tables, name)
     table = member_table(units, best, vocabulary, said) | {"charts": _distributions(tables, name, units)}
-    write_script(folder / "table.js", f"{key}/table", table)
+    yield f"{key}/table", table
     for shard, start in enumerate(range(0, len(units), SHARD_UNITS)):
-        content = {
-            str(unit["feature"]): panel(
-                unit, bins.get(unit["feature"], []), examples.get(unit["feature"], []), vocabulary, said
-            )
-            for unit in units[start : start + SHARD_UNITS]
-        }
-        write_script(folder / f"{shard}.js", f"{key}/{shard}", content)
+        yield (
+            f"{key}/{shard}",
+            {
+                str(unit["feature"]): panel(
+                    unit, bins.get(unit["feature"], []), examples.get(unit["feature"], []), vocabulary, said
+                )
+                for unit in units[start : start + SHARD_UNITS]
+            },
+        )
 
 
 def _said(tables: ReportTables, member: str) -> Said:
@@ -139,15 +136,18 @@ def _report(tables: ReportTables, names: list[Names]) -> dict[str, Any]:
     }
 
 
-def _shell(tables: ReportTables, names: list[Names]) -> str:
+def _page(tables: ReportTables, names: list[Names]) -> Page:
     members = [{**row, "label": name.label} for row, name in zip(tables.members, names, strict=True)]
-    return render(
-        "page.html",
-        scripts=SCRIPTS,
-        summary=tables.summary,
-        members=members,
-        headline=_headline(tables),
-        tables=tables.names,
-        has_delta_ce=any(row["delta_ce"] is not None for row in members),
-        has_loss_recovered=any(row["loss_recovered"] is not None for row in members),
+    return Page(
+        template="page.html",
+        scripts=tuple(SOURCE / name for name in SCRIPTS),
+        libraries=CHARTS + TABLE,
+        values={
+            "summary": tables.summary,
+            "members": members,
+            "headline": _headline(tables),
+            "tables": tables.names,
+            "has_delta_ce": any(row["delta_ce"] is not None for row in members),
+            "has_loss_recovered": any(row["loss_recovered"] is not None for row in members),
+        },
     )

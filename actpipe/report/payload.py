@@ -1,15 +1,16 @@
-"""What the page loads: classic scripts that hand JSON to `receive`, because a page opened from a file may not fetch.
+"""What the page loads: scripts that hand gzipped JSON to `receive`, because a page opened from a file may not fetch.
 
-Token text is data and may hold anything, `</script>` and bidirectional marks included: the JSON is pure ASCII with
-`<`, `>` and `&` escaped, and the page only ever sets `textContent`.
+Token text is data and may hold anything, `</script>` and bidirectional marks included: in base64 it can neither end a
+script nor start markup, and the page only ever sets `textContent`.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .tables import Row
@@ -35,15 +36,15 @@ SCORES = {
 UNIT_SCORES = {"rules": "rules_f1_std", "concept": "concept_f1_std", "ms": "ms_c"}
 
 
-def write_script(path: Path, key: str, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"receive({safe_json(key)},{safe_json(value)});\n", encoding="ascii")
+def data_script(key: str, value: Any) -> bytes:
+    """The file `data/KEY.js`; keys are ours, never text of a corpus."""
+    return f'receive("{key}","{packed(value)}");\n'.encode("ascii")
 
 
-def safe_json(value: Any) -> str:
-    """ASCII JSON that cannot end a script or start markup, wherever it is pasted."""
+def packed(value: Any) -> str:
+    """gzip of JSON in base64; the same value gives the same text."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)).decode("ascii")
 
 
 def number(value: float | None) -> float | int | None:

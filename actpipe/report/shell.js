@@ -1,26 +1,66 @@
-// What every page does: loading data, remembering preferences, light and dark, links to sections.
+// What every page does: elements, loading data, numbers for people, preferences, light and dark, links to sections.
 "use strict";
 
-const arrived = new Map(); // key → value handed over by a data script
-const loading = new Map(); // key → promise
+const nonce = document.currentScript.nonce; // lets in the scripts of data/
+const arrived = new Map(); // key → gzip of JSON in base64, handed over by a data script
+const loading = new Map(); // key → promise of its value
+
+/** @param {string} id */
 const $ = (id) => document.getElementById(id);
 
-/** Called by every file under data/. */
-function receive(key, value) {
-  arrived.set(key, value);
+/** An element; attributes by name, `class` included, listeners as `onclick`; children are nodes or strings. */
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name.startsWith("--")) node.style.setProperty(name, value);
+    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
 }
 
-/** Data by script, since a page opened from a file may not fetch. */
+/** Called by every file under data/. */
+function receive(key, packed) {
+  arrived.set(key, packed);
+}
+
+/** The value of `key`, from inside this file or by script, since a page opened from a file may not fetch. */
 function load(key) {
   if (!loading.has(key)) {
-    loading.set(key, new Promise((resolve, reject) => {
-      const script = make("script", { src: `data/${key}.js` });
-      script.onload = () => (arrived.has(key) ? resolve(arrived.get(key)) : reject(new Error(key)));
-      script.onerror = () => { loading.delete(key); reject(new Error(key)); };
-      document.head.append(script);
-    }));
+    const value = packed(key).then(unpacked);
+    value.catch(() => loading.delete(key)); // so that it can be tried again
+    loading.set(key, value);
   }
   return loading.get(key);
+}
+
+async function packed(key) {
+  const inside = $(`data/${key}`);
+  if (inside) return inside.textContent;
+  const script = make("script", { nonce, src: `data/${key}.js` });
+  await new Promise((resolve) => {
+    script.onload = script.onerror = resolve;
+    document.head.append(script);
+  });
+  script.remove();
+  const value = arrived.get(key);
+  arrived.delete(key);
+  if (value === undefined) throw new Error(`data/${key}.js could not be read. Keep index.html, data and assets together, or run actpipe analyze again.`);
+  return value;
+}
+
+async function unpacked(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+/** Show an error to the reader. */
+function complain(error) {
+  $("notice").textContent = error.message;
+  $("notice").hidden = false;
 }
 
 /** Read or write a preference; a browser may forbid both for files. */
@@ -32,21 +72,33 @@ function remember(name, value) {
   return null;
 }
 
-function complain(error) {
-  $("notice").textContent = `data/${error.message}.js could not be read. Keep index.html, data and assets together, or run actpipe analyze again.`;
-  $("notice").hidden = false;
+/** A number for reading: three digits, and an exponent only where nobody would write it out. */
+function say(value) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
+  return (size > 0 && size < 1e-4 ? value.toExponential(1) : value.toPrecision(3)).replace("-", "−");
 }
 
-function setTheme(name) {
-  if (name) document.documentElement.dataset.theme = name;
+/** Two decimals, and no minus before a zero. */
+function sayUnit(value) {
+  return value === null ? "–" : (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−");
 }
 
-/** Wire the button of the theme and the links of the bar; `redraw` draws everything in the new colours. */
+function sayShare(value) {
+  if (value === null || value === undefined) return "–";
+  const percent = 100 * value;
+  return `${percent === 0 ? "0" : percent >= 10 ? percent.toFixed(0) : percent.toPrecision(2)} %`;
+}
+
+/** Begin: the theme the reader chose, its button, the links of the bar; `redraw` draws everything in new colours. */
 function dress(redraw) {
+  const root = document.documentElement;
+  const chosen = remember("theme");
+  if (chosen) root.dataset.theme = chosen;
   $("theme").addEventListener("click", () => {
-    const dark = getComputedStyle(document.documentElement).colorScheme.startsWith("dark");
-    setTheme(dark ? "light" : "dark");
-    remember("theme", dark ? "light" : "dark");
+    root.dataset.theme = getComputedStyle(root).colorScheme.startsWith("dark") ? "light" : "dark";
+    remember("theme", root.dataset.theme);
     redraw();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

@@ -5,17 +5,6 @@ const texts = new Map(); // token id → text, filled once by page.js
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u; // control, format (bidirectional marks too), surrogate, separators
 const NAMED = { "\n": "↵", "\t": "⇥", "\r": "␍" };
 
-/** An element; attributes by name, `class` included; children are nodes or strings. */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
-  return node;
-}
-
 function textOf(token) {
   return texts.get(token) ?? `⟨token ${token}⟩`;
 }
@@ -64,23 +53,4 @@ function aligned(tokens, peak, activationAt, most) {
   };
   const before = make("span", { class: "before" }, part("inner", 0, peak));
   return make("span", { class: "aligned" }, before, part("peak", peak, peak + 1), part("after", peak + 1, tokens.length));
-}
-
-/** A number for reading: three digits, and an exponent only where nobody would write it out. */
-function say(value) {
-  if (value === null || value === undefined) return "–";
-  const size = Math.abs(value);
-  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
-  return (size > 0 && size < 1e-4 ? value.toExponential(1) : value.toPrecision(3)).replace("-", "−");
-}
-
-/** Two decimals, and no minus before a zero. */
-function sayUnit(value) {
-  return value === null ? "–" : (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−");
-}
-
-function sayShare(value) {
-  if (value === null || value === undefined) return "–";
-  const percent = 100 * value;
-  return `${percent === 0 ? "0" : percent >= 10 ? percent.toFixed(0) : percent.toPrecision(2)} %`;
 }

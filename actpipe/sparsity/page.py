@@ -8,15 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from actpipe.files import write_bytes
-from actpipe.report import shell
-from actpipe.report.payload import number, write_script
+from actpipe.report.payload import number
+from actpipe.report.shell import Page
 
 from .charts import ARMS, specifications
 from .config import TRAINED
 
 HERE = Path(__file__).parent
-SCRIPTS = (shell.SOURCE / "tokens.js", shell.SOURCE / "charts.js", shell.SOURCE / "shell.js", HERE / "sparsity.js")
 SHOWN_KT = 20  # units of the table of KT-scores; kt.parquet has all
 STACKS = {"blocks": "Blocks", "encoder_blocks": "Encoder", "decoder_blocks": "Decoder"}
 FIRINGS = {"nonzero": "is not exactly 0", "above": "is above {eps:g} · the token’s root mean square"}
@@ -29,26 +27,24 @@ def write_page(folder: Path) -> Path:
     summary = json.loads((folder / "sparsity.json").read_text(encoding="utf-8"))
     layers = pq.read_table(folder / "layers.parquet").to_pylist()
     positions = pq.read_table(folder / "positions.parquet").to_pylist()
-    write_script(folder / "data" / "sparsity.js", "sparsity", _data(summary, layers, positions))
-    shell.copy_assets(folder / "assets", SCRIPTS)
-    page = folder / "index.html"
-    html = shell.render(
-        "sparsity.html",
-        scripts=[path.name for path in SCRIPTS],
-        folders=[HERE],
-        summary=summary,
-        stacks=_stacks(summary, layers),
-        columns=_columns(summary),
-        firings=_firings(summary),
-        kt=_kt(folder) if summary["kt"] else [],
-        untrained="untrained" in summary["arms"],
-        show=_show,
-        tokens=sum(task["tokens"] for task in summary["tasks"]),
-        documents=sum(task["documents"] for task in summary["tasks"]),
-        tables=("layers", "units", "positions", *(["kt"] if summary["kt"] else [])),
+    page = Page(
+        template="sparsity.html",
+        folder=HERE,
+        scripts=(HERE / "sparsity.js",),
+        values={
+            "summary": summary,
+            "stacks": _stacks(summary, layers),
+            "columns": _columns(summary),
+            "firings": _firings(summary),
+            "kt": _kt(folder) if summary["kt"] else [],
+            "untrained": "untrained" in summary["arms"],
+            "show": _show,
+            "tokens": sum(task["tokens"] for task in summary["tasks"]),
+            "documents": sum(task["documents"] for task in summary["tasks"]),
+            "tables": ("layers", "units", "positions", *(["kt"] if summary["kt"] else [])),
+        },
     )
-    write_bytes(page, html.encode())
-    return page
+    return page.write(folder, [("sparsity", _data(summary, layers, positions))])
 
 
 def _data(summary: Row, layers: list[Row], positions: list[Row]) -> Row:

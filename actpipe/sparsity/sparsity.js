@@ -108,6 +108,7 @@ async function showMeasure() {
 }
 
 async function redraw() {
+  if (!report) return;
   views.forEach((view) => view.finalize());
   views.clear();
   await drawCells();
@@ -115,7 +116,7 @@ async function redraw() {
 }
 
 async function start() {
-  setTheme(remember("theme"));
+  dress(redraw);
   try { report = await load("sparsity"); } catch (error) { complain(error); return; }
   $("measure").value = report.shown;
   $("measure").addEventListener("change", showMeasure);
@@ -126,7 +127,6 @@ async function start() {
     drawHook();
     document.querySelector(".row.one").scrollIntoView();
   }));
-  dress(redraw);
   await redraw();
   document.documentElement.dataset.ready = "true";
 }
