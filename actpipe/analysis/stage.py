@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from .table_writers import TableWriters
 
 
-def analyze(config: AnalyzeConfig, progress: Progress = silent) -> dict[str, Any]:
+def analyze(config: AnalyzeConfig, progress: Progress = silent, *, inputs: Inputs | None = None) -> dict[str, Any]:
     """Write the report of a run to `config.out`, unless the one there has the same inputs.
 
+    `inputs` in place of those that `config.run` names: dictionaries on another text than that of their training.
     Returns {"out": path, "units": features in the tables, "summary": what summary.json holds}.
     """
     from .inputs import digest, open_inputs  # torch, zarr and pyarrow take seconds to import
 
     keep_freed_memory()
     refuse_foreign(config.out)
-    inputs = open_inputs(config)
+    inputs = inputs or open_inputs(config)
     key = digest(inputs, config)
     existing = summary_of(config.out)
     if existing and not config.overwrite and is_whole(config.out):
