@@ -76,6 +76,50 @@ def test_options_share_what_the_model_gives_them(local: LocalModel) -> None:
     assert reply.input_tokens == ids(local, "Judge.\n\nIs it so?\nAnswer: ").shape[1]
 
 
+def test_what_two_questions_have_in_common_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instructions = "Does the text mention a river? " * 20
+    asked = [
+        Request(kind="choose", user=instructions + "The king walked.", options=("0", "1")),
+        Request(kind="choose", user=instructions + "A boat went down the stream.", options=("0", "1")),
+        Request(kind="likelihood", pieces=(instructions, "It did.")),
+        Request(kind="generate", user=instructions + "The king", max_tokens=6),
+        Request(kind="scale", pieces=(instructions, "b\t", "c\t")),
+        Request(kind="choose", user=instructions, options=("0", "1")),
+    ]
+    one = LocalModel(load_model(str(folder), dtype="float32", device="cpu"))
+    read: list[tuple[int, int]] = []  # tokens, and places with logits, of each pass
+    forward = one.model.module.forward
+
+    def counted(input_ids: torch.Tensor, **named: Any) -> Any:
+        found = forward(input_ids=input_ids, **named)
+        read.append((input_ids.shape[1], found.logits.shape[1]))
+        return found
+
+    with monkeypatch.context() as patched:
+        reader = one._reader  # looks at the signature
+        patched.setattr(one.model.module, "forward", counted)
+        together = [one.read(request, one.send(request)) for request in asked]
+        assert one._reader is reader
+    length = together[0].input_tokens
+    assert read[0] == (length, 1)
+    assert read[1][0] < length / 8
+    assert read[1][1] == 1
+    for request, reply in zip(asked, together, strict=True):
+        fresh = LocalModel(one.model)
+        alone = fresh.read(request, fresh.send(request))
+        assert reply.text == alone.text
+        assert reply.numbers == pytest.approx(alone.numbers, rel=1e-4)
+
+
+def test_a_model_without_a_memory_judges_too() -> None:
+    local = LocalModel(load_model("actpipe:gpt-relu-0", device="cpu"))
+    request = Request(kind="generate", user="The king", max_tokens=3)
+    ids = local.model.tokenizer("\n\nThe king\nAnswer: ")["input_ids"]
+    for _ in range(3):
+        ids.append(int(local.model.logits({"input_ids": torch.tensor([ids])})[0, -1].argmax()))
+    assert local.read(request, local.send(request)).text == local.model.tokenizer.decode(ids[-3:]).split("\n")[0]
+
+
 def test_a_digit_is_expected_behind_each_piece(local: LocalModel) -> None:
     request = Request(kind="scale", pieces=("a\t", "b\t", "c\t"))
     found = local.read(request, local.send(request)).numbers

@@ -6,12 +6,14 @@ Small models write no JSON, so their answer is begun for them (`{"labels": [`) a
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from actpipe.errors import Misuse
 
+from .prefix_reader import PrefixReader
 from .requests import Identity, Refused, Reply, Request, TextModel, Transient
 
 if TYPE_CHECKING:
@@ -37,11 +39,7 @@ class LocalModel(TextModel):
 
     def send(self, request: Request) -> str:
         """The work is done here, so that the cache holds what took the time."""
-        import torch
-
-        with torch.inference_mode():
-            found = getattr(self, f"_{request.kind}")(request)
-        return json.dumps(found)
+        return json.dumps(getattr(self, f"_{request.kind}")(request))
 
     def read(self, request: Request, raw: str) -> Reply:
         try:
@@ -59,7 +57,7 @@ class LocalModel(TextModel):
 
     def _choose(self, request: Request) -> dict[str, Any]:
         ids = self._ids(self._prompt(request))
-        p = self._logits(ids)[-1].softmax(-1)
+        p = self._logits(ids, [len(ids) - 1])[0].softmax(-1)
         said = [float(p[self._ways_to_write(option)].sum()) for option in request.options]
         total = sum(said)
         return _found("", [x / total for x in said] if total > 0 else [], len(ids), 1)
@@ -67,7 +65,7 @@ class LocalModel(TextModel):
     def _likelihood(self, request: Request) -> dict[str, Any]:
         before, after = self._ids("".join(request.pieces[:-1])), self._ids(request.pieces[-1], opens=False)
         ids = [*before, *after]
-        logp = self._logits(ids)[len(before) - 1 : -1].log_softmax(-1)
+        logp = self._logits(ids, range(len(before) - 1, len(ids) - 1)).log_softmax(-1)
         total = sum(float(logp[i, token]) for i, token in enumerate(after))
         return _found("", [total], len(ids), 0)
 
@@ -80,32 +78,29 @@ class LocalModel(TextModel):
             places.append(len(ids) - 1)
             ids += self._ids(_UNKNOWN, opens=False)
         digits = [self._ways_to_write(str(k))[0] for k in range(10)]
-        p = self._logits(ids)[places][:, digits].softmax(-1)
+        p = self._logits(ids, places)[:, digits].softmax(-1)
         return _found("", [sum(k * float(x) for k, x in enumerate(row)) for row in p], len(ids), 0)
 
-    def _logits(self, ids: list[int]) -> Tensor:
-        """[tokens, vocabulary], float32"""
-        import torch
-
+    def _logits(self, ids: list[int], places: Sequence[int]) -> Tensor:
+        """[places, vocabulary], float32: what is said of the token after each of `places`."""
         self._check(len(ids))
+        return self._reader.logits(ids, places)
 
-        return self.model.logits({"input_ids": torch.tensor([ids], device=self.model.device)})[0].float()
+    @cached_property
+    def _reader(self) -> PrefixReader:
+        return PrefixReader(self.model)
 
     def _continued(self, ids: list[int], end: str, most: int) -> str:
         """Greedy, up to the sign that ends the value."""
-        import torch
-
         self._check(len(ids) + most)
-        cache, written, feed = None, list[int](), ids
+        written: list[int] = []
         text = ""
         for _ in range(most):
-            tokens = torch.tensor([feed], device=self.model.device)
-            out = self.model.module(input_ids=tokens, past_key_values=cache, use_cache=True)
-            cache, token = out.past_key_values, int(out.logits[0, -1].argmax())
+            whole = [*ids, *written]
+            token = int(self._reader.logits(whole, [len(whole) - 1])[0].argmax())
             if token == self.model.tokenizer.eos_token_id:
                 break
             written.append(token)
-            feed = [token]
             text = str(self.model.tokenizer.decode(written))
             if end in text or _TURN in text:
                 break
