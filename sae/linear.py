@@ -16,10 +16,15 @@ from torch import Tensor
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., d], weight [n, d], bias [n] → [..., n]."""
-    if _plain(x, weight, *(() if bias is None else (bias,))) and _amd():
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return found
+    if _plain(x, weight, *(() if bias is None else (bias,))) and prefers_onednn():
+        return by_onednn(x, weight, bias)
     return x @ weight.mT if bias is None else x @ weight.mT + bias
+
+
+def by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same, of float32 matrices with any strides on a CPU, without gradients; x [rows, …, d] has a row at least."""
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return found
 
 
 def _plain(*tensors: Tensor) -> bool:
@@ -36,8 +41,8 @@ def _plain(*tensors: Tensor) -> bool:
 
 
 @cache
-def _amd() -> bool:
-    """False where it cannot be told."""
+def prefers_onednn() -> bool:
+    """Whether the processor is of AMD and oneDNN is there; False where it cannot be told."""
     processor = Path("/proc/cpuinfo")
     known = hasattr(torch.ops.mkldnn, "_linear_pointwise") and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return known and processor.exists() and "AuthenticAMD" in processor.read_text()

@@ -12,7 +12,7 @@ from sae.linear import linear
 @pytest.mark.parametrize("by_onednn", [False, True])
 @pytest.mark.parametrize("shape", [(7, 5), (5,), (2, 3, 5), (0, 5)])
 def test_it_is_the_product(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], by_onednn: bool) -> None:
-    monkeypatch.setattr(module, "_amd", lambda: by_onednn)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: by_onednn)
     x, weight, bias = torch.randn(shape), torch.randn(4, 5), torch.randn(4)
     expected = (x.double() @ weight.double().mT + bias.double()).float()
     with torch.inference_mode():
@@ -22,7 +22,7 @@ def test_it_is_the_product(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ..
 
 
 def test_gradients_and_stacks_do_not_meet_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_amd", lambda: True)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: True)
     x, weight, bias = torch.randn(3, 5), torch.randn(2, 4, 5), torch.randn(2, 4)
     stacked = torch.vmap(linear, in_dims=(None, 0, 0))(x, weight, bias)
     torch.testing.assert_close(stacked, x @ weight.mT + bias[:, None])

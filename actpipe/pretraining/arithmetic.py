@@ -1,14 +1,15 @@
-"""Number types and compilation: what `auto` means, by measurement (docs/measurements.md)."""
+"""Number types, products and compilation of a training: what `auto` means, by measurement (docs/measurements.md)."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
 
 from actpipe.harvest.model import computes_bfloat16
 
 from .config import TrainLMConfig
+from .cpu_products import CPUProducts
 
 
 def dtype_for(config: TrainLMConfig, device: torch.device) -> torch.dtype:
@@ -20,9 +21,15 @@ def dtype_for(config: TrainLMConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
-def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Weights stay float32 and are cast once a pass; sums, norms and the loss are float32 too."""
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+def arithmetic(dtype: torch.dtype, device: torch.device, *, compiled: bool = False) -> AbstractContextManager[object]:
+    """Weights stay float32 and are cast once a pass; sums, norms and the loss are float32 too. What is compiled has
+    products of its own."""
+    entered = ExitStack()
+    if dtype != torch.float32:
+        entered.enter_context(torch.autocast(device.type, dtype))
+    if device.type == "cpu" and not compiled:
+        entered.enter_context(CPUProducts())
+    return entered
 
 
 def is_compiled(config: TrainLMConfig, device: torch.device) -> bool:

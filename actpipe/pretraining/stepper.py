@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actpipe.antehoc.architecture import Network
 
-from .arithmetic import autocast, dtype_for, is_compiled
+from .arithmetic import arithmetic, dtype_for, is_compiled
 from .config import TrainLMConfig
 from .optimiser import Schedule, optimiser_for
 from .processes import Processes
@@ -52,8 +52,9 @@ class Stepper:
         self.schedule = Schedule.of(config, steps)
         self.optimiser = optimiser_for(network, config)
         self.weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.compiled = is_compiled(config, self.device)
         self.losses: Callable[[Batch], dict[str, Tensor]] = (
-            torch.compile(network.losses) if is_compiled(config, self.device) else network.losses
+            torch.compile(network.losses) if self.compiled else network.losses
         )
 
     def step(self, step: int, *, stop: bool = False) -> StepReport:
@@ -79,7 +80,7 @@ class Stepper:
 
     def _backward(self, part: Batch, share: float) -> dict[str, Tensor]:
         on_device = {name: tensor.to(self.device, non_blocking=True) for name, tensor in part.items()}
-        with autocast(self.dtype, self.device):
+        with arithmetic(self.dtype, self.device, compiled=self.compiled):
             losses = self.losses(on_device)
         (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() * share for name, value in losses.items()}

@@ -15,7 +15,7 @@ from actpipe.antehoc.architecture import Network
 from actpipe.harvest.model import LanguageModel
 from actpipe.progress import Progress
 
-from .arithmetic import autocast
+from .arithmetic import arithmetic
 from .stepper import Reading
 from .tasks import IGNORED, Batch
 from .texts import examples_in_order
@@ -53,7 +53,7 @@ class Validation:
         labels = 0
         for batch in batches(self.reading, self.tokens):
             count = n_labels(batch)
-            with torch.no_grad(), autocast(self.dtype, self.device):
+            with torch.no_grad(), arithmetic(self.dtype, self.device):
                 found = network.losses({name: tensor.to(self.device) for name, tensor in batch.items()})
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * count

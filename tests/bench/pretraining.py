@@ -27,7 +27,7 @@ import torch
 from actpipe.antehoc.architecture import Network
 from actpipe.harvest.model import resolve_device
 from actpipe.memory import keep_freed_memory
-from actpipe.pretraining.arithmetic import autocast, dtype_for, is_compiled
+from actpipe.pretraining.arithmetic import dtype_for, is_compiled
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.folder import LMFolder
 from actpipe.pretraining.optimiser import BETAS
@@ -96,7 +96,7 @@ def bare(config: TrainLMConfig, network: Network, texts: Texts, steps: int) -> C
             rows = torch.stack(
                 [torch.from_numpy(texts.tokens[at : at + config.context + 1].astype(np.int64)) for at in starts]
             ).to(device)
-            with autocast(dtype, device):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 loss = losses({"input_ids": rows[:, :-1], "labels": rows[:, 1:]})["loss"]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
