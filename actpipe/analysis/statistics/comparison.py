@@ -38,6 +38,7 @@ class Request:
     nulls: Mapping[str, float]
     seed: int
     replicates: int
+    stream: int = 0  # of the draws of units: requests with equal ones are about the same units
 
     @property
     def signs(self) -> Floats:
@@ -133,18 +134,18 @@ class Comparison:
 def compared(request: Request) -> Comparison:
     m = len(request.metrics)
     controls = {
-        name: _source(request, found, stream=0 if found[0].same_units else 1 + number)
+        name: _source(request, found, stream=request.stream + (0 if found[0].same_units else 1 + number))
         for number, (name, found) in enumerate(request.controls.items())
     }
     values = [source.found.value for source in controls.values()]
     chosen = _hardest(request, values)
     known = np.tile([request.nulls.get(metric.name, np.nan) for metric in request.metrics], 6)
     nulls = np.where(np.isfinite(known), known, _pick(values, chosen))
-    source = _source(request, request.members, nulls=nulls.reshape(2, 3, m))
+    source = _source(request, request.members, stream=request.stream, nulls=nulls.reshape(2, 3, m))
     return Comparison(request=request, source=source, controls=controls, chosen=chosen, nulls=nulls)
 
 
-def _source(request: Request, measured: Sequence[Measured], *, stream: int = 0, nulls: Floats | None = None) -> Source:
+def _source(request: Request, measured: Sequence[Measured], *, stream: int, nulls: Floats | None = None) -> Source:
     """With `nulls` the imputed and the adjusted means too."""
     groups = []
     for each, member in zip(measured, request.members, strict=True):
