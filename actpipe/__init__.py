@@ -8,13 +8,16 @@ scores their features, `report` draws the page. Importing this package loads non
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .compare.opened import Comparison
     from .places import Place
+    from .report.opened import Report
     from .store import Store
 
-__all__ = ["__version__", "open_store"]
+__all__ = ["__version__", "open_report", "open_store"]
 
 __version__ = "0.1.0"  # the same as in pyproject.toml
 
@@ -24,3 +27,12 @@ def open_store(place: Place) -> Store:
     from .store import Store
 
     return Store.open(place)
+
+
+def open_report(folder: str | Path) -> Report | Comparison:
+    """Open what `actpipe analyze` or `actpipe compare` wrote: tables as pandas or Arrow, units that show themselves."""
+    from .compare.opened import Comparison
+    from .report.opened import Report
+
+    folder = Path(folder)
+    return Comparison.open(folder) if (folder / "compare.json").is_file() else Report.open(folder)
