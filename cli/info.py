@@ -45,6 +45,7 @@ Examples:
 @click.option("--presets", "listing", flag_value="presets", help="List the grids of published studies.")
 @click.option("--scores", "listing", flag_value="scores", help="List what analyze computes of every unit.")
 @click.option("--codecs", "listing", flag_value="codecs", help="List the ways to compress a store.")
+@click.option("--plugins", "listing", flag_value="plugins", help="List what installed packages add to these lists.")
 @shared
 def command(subject: str, row: int | None, listing: str | None, as_json: bool, quiet: bool) -> None:
     """Describe SUBJECT: a store, a training run, a dictionary, or a model and its hooks."""

@@ -67,6 +67,16 @@ def scores() -> dict[str, dict[str, Any]]:
     }
 
 
+def plugins() -> dict[str, str]:
+    """Name → what is imported, and the package that says so."""
+    from sae.plugins import plugins
+
+    return {
+        point.name: f"{point.value}, of {point.dist.name} {point.dist.version}" if point.dist else point.value
+        for point in plugins()
+    }
+
+
 LISTINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "models": models,
     "architectures": architectures,
@@ -74,6 +84,7 @@ LISTINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "presets": presets,
     "codecs": codecs,
     "scores": scores,
+    "plugins": plugins,
 }
 
 

@@ -1,4 +1,4 @@
-"""Name → architecture. An entry is a file in `architectures/` and one line in that folder's `__init__`."""
+"""Name → architecture. An entry is a file in `architectures/` and a line in that folder's `__init__`, or a plugin's."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .architecture import RESERVED, Architecture
+from .plugins import Registry
 
 A = TypeVar("A", bound=Architecture)
-_registered: dict[str, type[Architecture]] = {}
+_registered: Registry[type[Architecture]] = Registry("architectures")
 
 
 def register(name: str) -> Callable[[type[A]], type[A]]:
     def add(cls: type[A]) -> type[A]:
-        if name in _registered:
-            raise ValueError(
-                f"two architectures are called {name!r}: {_registered[name].__qualname__} and {cls.__qualname__}"
-            )
         if taken := RESERVED & set(cls.swept):
             raise ValueError(f"architecture {name!r} sweeps {sorted(taken)}, which name settings of the optimizer")
+        _registered.add(name, cls)
         cls.name = name
-        _registered[name] = cls
         return cls
 
     return add

@@ -1,7 +1,9 @@
 """Language models that are sparse by training, and their dense twins.
 
-One architecture a file; this list is what is known, and loading it loads torch.
+One architecture a file. What is known is this list and what plugins add (sae/plugins.py); loading it loads torch.
 """
+
+from sae.plugins import Registry
 
 from .architecture import Architecture, Network
 from .crate import CRATE, CRATEAlpha
@@ -14,9 +16,10 @@ from .topk_lm import TopkLM
 from .units import Units
 from .weight_sparse import WeightSparse
 
-ARCHITECTURES: dict[str, type[Architecture]] = {
-    each.name: each for each in (GPT, CRATE, CRATEAlpha, TopkGPT, SelfAblating, TopkLM, WeightSparse, PEER, T5)
-}
+ARCHITECTURES: Registry[type[Architecture]] = Registry(
+    "architectures of language models",
+    {each.name: each for each in (GPT, CRATE, CRATEAlpha, TopkGPT, SelfAblating, TopkLM, WeightSparse, PEER, T5)},
+)
 
 __all__ = [
     "ARCHITECTURES",

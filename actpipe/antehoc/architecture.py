@@ -126,7 +126,7 @@ _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no
 
 def _typed(architecture: str, field: dataclasses.Field[Any], value: Any) -> Any:
     """`value` as the field's type says; text comes from the command line."""
-    kind = str(field.type)
+    kind = getattr(field.type, "__name__", str(field.type))  # a string where annotations are postponed
     try:
         if kind == "bool":
             return _TRUTHS[str(value).lower()]

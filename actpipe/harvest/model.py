@@ -20,6 +20,7 @@ from actpipe.harvest.bridge import Bridge, twin
 from actpipe.harvest.config import ModelDtype
 from actpipe.harvest.quiet import quiet_transformers
 from actpipe.progress import Progress, silent
+from sae.plugins import load_plugins
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
@@ -205,6 +206,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 def load_config(name: str, progress: Progress = silent) -> PretrainedConfig:
     from transformers import AutoConfig
 
+    load_plugins()  # they may tell transformers of models of their own
     folder = naming.source(name, progress)
     config: PretrainedConfig = _load(name, lambda: AutoConfig.from_pretrained(folder))
     return config

@@ -1,4 +1,5 @@
-"""The contract of a codec, and name → codec. An entry is a line under `register` in a file that `__init__` imports.
+"""The contract of a codec, and name → codec. An entry is a line under `register` in a file that `__init__` imports, or
+in a plugin (sae/plugins.py).
 
 A codec makes the bytes of one inner chunk smaller, without loss and the same way each time: slabs are compared by their
 bytes. Checksums lie outside it, over the bytes on the disk, so that damage is found before anything is decompressed.
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actpipe.errors import Misuse
+from sae.plugins import Registry
 
 Bytes = NDArray[np.uint8]
 
@@ -44,13 +46,11 @@ class Codec(ABC):
         """The codecs, bytes to bytes, that an array's metadata names, as objects of zarr-python."""
 
 
-_registered: dict[str, Codec] = {}
+_registered: Registry[Codec] = Registry("codecs")
 
 
 def register(codec: Codec) -> None:
-    if codec.name in _registered:
-        raise ValueError(f"two codecs are called {codec.name!r}")
-    _registered[codec.name] = codec
+    _registered.add(codec.name, codec)
 
 
 def get_codec(name: str) -> Codec:
