@@ -23,7 +23,7 @@ def command_pages() -> dict[str, str]:
 
 
 def _index() -> str:
-    rows = [f"| [`actpipe {name}`]({name}.md) | {_cell(line)} |" for name, (_, line) in COMMANDS.items()]
+    rows = [f"| [`actpipe {name}`]({name}.md) | {_escaped(line)} |" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [
             "# The command line",
@@ -46,7 +46,7 @@ def _page(command: click.Command, context: click.Context) -> str:
         title, *lines = dedent(command.epilog.replace("\b", "")).strip().splitlines()
         parts.append(f"{title}\n\n```text\n{dedent(chr(10).join(lines))}\n```")
     records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
-    rows = [f"| `{_cell(names, code=True)}` | {_cell(text)} |" for names, text in records]
+    rows = [f"| `{names}` | {_escaped(text)} |" for names, text in records]
     return "\n\n".join([*parts, "\n".join(["## Options", "", "| option | |", "|---|---|", *rows])]) + "\n"
 
 
@@ -64,8 +64,4 @@ def _prose(text: str) -> str:
 def _escaped(text: str) -> str:
     """Nothing outside `code` is Markdown or HTML."""
     pieces = re.split(r"(`[^`]*`)", text)
-    return "".join(piece if piece.startswith("`") else re.sub(r"([\\*_\[\]<>#])", r"\\\1", piece) for piece in pieces)
-
-
-def _cell(text: str, *, code: bool = False) -> str:
-    return (text if code else _escaped(text)).replace("|", r"\|")
+    return "".join(piece if piece.startswith("`") else re.sub(r"([\\*_\[\]<>#|])", r"\\\1", piece) for piece in pieces)

@@ -77,7 +77,8 @@ def _generated() -> dict[str, str]:
 def _readme() -> str:
     """Its links begin in the folder above; what is not in docs/ is named and not linked."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
-    return re.sub(r"\[([^\]]*)\]\((?:tests|actpipe|sae|cli)/[^)]*\)", r"\1", text)
+    text = re.sub(r"\[([^\]]*)\]\((?:tests|actpipe|sae|cli)/[^)]*\)", r"\1", text)
+    return f"---\ntitle: The README\n---\n{text}"
 
 
 def _decisions() -> str:
