@@ -1,0 +1,1 @@
+"""What the pages of docs/replications are made with: `python -m tests.replications.NAME`."""
