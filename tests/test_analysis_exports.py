@@ -102,8 +102,8 @@ def test_saebench_results_have_its_names_and_our_numbers(place: Path, tmp_path: 
 def test_saebench_results_take_what_effects_measured(place: Path, tmp_path: Path) -> None:
     """CE 3 with the answers, 2.5 without, 4.5 on zeros: (4.5 − 3) / (4.5 − 2.5) = 0.75 is recovered."""
     shutil.copytree(place / "report", tmp_path / "report")
-    found = {"explained_variance": 0.9, "cosine": 0.95, "shrinkage": math.nan}
-    spliced = {"ce": 3.0, "delta_ce": 0.5, "kl": 0.4, "ce_recovered": 0.75}
+    found = {"explained_variance": 0.9, "cosine": 0.95, "shrinkage": math.nan, "mse": 2.5, "norm": 6, "answer_norm": 5}
+    spliced = {"ce": 3.0, "delta_ce": 0.5, "kl": 0.4, "kl_zero": 1.6, "kl_recovered": 0.75, "ce_recovered": 0.75}
     whole = [{"member": "sparse", "metric": name, "arm": "units", "value": value} for name, value in found.items()]
     hooks = [{"member": "sparse", "hook": HOOK, "metric": name, "value": value} for name, value in spliced.items()]
     for table, values in (("fidelity", whole), ("splices", [*hooks, {**hooks[0], "member": None, "hook": "all"}])):
@@ -114,7 +114,13 @@ def test_saebench_results_take_what_effects_measured(place: Path, tmp_path: Path
     assert metrics["reconstruction_quality"]["explained_variance"] == 0.9
     assert metrics["reconstruction_quality"]["cossim"] == 0.95
     assert metrics["shrinkage"]["l2_ratio"] == -1, "undefined is not measured"
-    assert metrics["model_behavior_preservation"]["kl_div_with_sae"] == 0.4
+    assert metrics["reconstruction_quality"]["mse"] == 2.5
+    assert (metrics["shrinkage"]["l2_norm_in"], metrics["shrinkage"]["l2_norm_out"]) == (6, 5)
+    assert metrics["model_behavior_preservation"] == {
+        "kl_div_score": 0.75,
+        "kl_div_with_ablation": 1.6,
+        "kl_div_with_sae": 0.4,
+    }
     assert metrics["model_performance_preservation"] == {
         "ce_loss_score": 0.75,
         "ce_loss_with_ablation": 4.5,

@@ -316,3 +316,24 @@ def test_all_hooks_at_once_beside_each_alone(run: Run) -> None:
     assert table[None, "all", "kl"]["value"] == pytest.approx(table["half", OUT, "kl"]["value"], rel=1e-6)
     with pytest.raises(Misuse, match="Several dictionaries for"):
         measure_splices(run.model, run.corpus, {"a": described["half"], "b": described["half"]})
+
+
+def test_every_dictionary_of_a_hook_is_spliced_and_one_of_each_hook_at_once(run: Run) -> None:
+    described = {
+        "rows": Described(hook=HOOK, writes=HOOK, answer=lambda x: x),
+        "half": Described(hook=OUT, writes=OUT, answer=lambda x: 0.5 * x),
+        "nothing": Described(hook=OUT, writes=OUT, answer=lambda x: 0 * x),
+    }
+    asked = EffectsConfig(uniform=4, sequences=4, draws=50)
+    found = measure_splices(run.model, run.corpus, described, together=["rows", "half"], config=asked)
+    table = {(row["member"], row["hook"], row["metric"]): row["value"] for row in found.tables["splices"].to_pylist()}
+    assert {(member, hook) for member, hook, _ in table} == {
+        ("rows", HOOK), ("half", OUT), ("nothing", OUT), (None, "all")
+    }  # fmt: skip
+    assert table["nothing", OUT, "kl"] == pytest.approx(table["nothing", OUT, "kl_zero"])
+    assert table["nothing", OUT, "kl_recovered"] == pytest.approx(0, abs=1e-9)
+    assert table["half", OUT, "kl_zero"] == table["nothing", OUT, "kl_zero"]
+    assert table["half", OUT, "kl_recovered"] == pytest.approx(
+        1 - table["half", OUT, "kl"] / table["half", OUT, "kl_zero"]
+    )
+    assert table[None, "all", "kl"] == pytest.approx(table["half", OUT, "kl"], rel=1e-6)

@@ -88,21 +88,27 @@ def _keyed(found: Effects, units: UnitSet) -> Iterator[tuple[str, pa.Table] | st
 def splices_table(
     subjects: Sequence[Subject], model: LanguageModel, corpus: Corpus, config: AnalyzeConfig, progress: Progress
 ) -> pa.Table:
-    """Of each hook that is written to, the dictionary that leaves the least of its variance unexplained; then all of
-    them at once."""
-    best: dict[str, tuple[float, str, Described]] = {}
+    """Of every dictionary; then, of each hook that is written to, the one that leaves the least of its variance
+    unexplained, all of these at once."""
+    described: dict[str, Described] = {}
+    best: dict[str, tuple[float, str]] = {}
     for subject in subjects:
-        answer, fvu = subject.answer, subject.member.result.get("fvu")
+        answer, fvu, units = subject.answer, subject.member.result.get("fvu"), subject.units
         if answer is None or fvu is None or subject.member.kind != "dictionary":
             continue
-        units = subject.units
-        found = (float(fvu), units.name, Described(hook=units.hook, writes=units.writes, answer=answer))
-        best[units.writes] = min(best.get(units.writes, found), found, key=lambda each: each[0])
-    if not best:
+        described[units.name] = Described(hook=units.hook, writes=units.writes, answer=answer)
+        best[units.writes] = min(best.get(units.writes, (float(fvu), units.name)), (float(fvu), units.name))
+    if not described:
         return EFFECTS[SPLICES].empty_table()
-    described = {name: each for _, name, each in best.values()}
-    asked = EffectsConfig(seed=config.seed)
-    return measure_splices(widened(model), corpus, described, config=asked, progress=progress).tables[SPLICES]
+    found = measure_splices(
+        widened(model),
+        corpus,
+        described,
+        together=[member for _, member in best.values()],
+        config=EffectsConfig(seed=config.seed),
+        progress=progress,
+    )
+    return found.tables[SPLICES]
 
 
 def probes_table(

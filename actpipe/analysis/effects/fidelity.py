@@ -7,6 +7,8 @@ With c_u = |a_u| ‖w_u‖, the contribution of each of n units to a row x, and 
     participation_ratio      (Σ c)² / Σ c²
     hoyer                    (√n − Σ c / √(Σ c²)) / (√n − 1): 0 for equal contributions, 1 for a single one
     fvu, explained_variance  Σ ‖x − x̂‖² / Σ ‖x − x̄‖², and 1 − that: always answering x̄ explains exactly 0
+    mse                      ‖x − x̂‖², a mean over rows
+    norm, answer_norm        ‖x‖ and ‖x̂‖, means over rows
     cosine                   cos(x, x̂), 0 for a row or an answer of zeros
     shrinkage                ‖x̂‖ / ‖x‖ over rows other than zero
     relative_bias            Σ ‖x̂‖² / Σ x·x̂ (Rajamanoharan et al. 2024, 2404.16014, eq. 10)
@@ -88,7 +90,9 @@ def reconstruction(x: Tensor, answers: Tensor, documents: NDArray[np.int64], wei
         found[name] = ratio(above, below, weights)
     fvu = found["fvu"]
     found["explained_variance"] = Estimate(1 - fvu.value, 1 - fvu.high, 1 - fvu.low, fvu.n)
-    for name, values in (("cosine", cosine), ("shrinkage", shrinkage)):
+    per_row = {"cosine": cosine, "shrinkage": shrinkage, "norm": length, "answer_norm": of_answer}
+    per_row["mse"] = (x - answers).square().sum(1)
+    for name, values in per_row.items():
         found[name] = _mean(values.numpy(), documents, weights)
     return found
 

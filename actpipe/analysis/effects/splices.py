@@ -1,9 +1,9 @@
-"""The dictionaries of a run in place of the rows they describe: one hook at a time, and all hooks at once."""
+"""The dictionaries of a run in place of the rows they describe: one at a time, and all hooks at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -19,7 +19,7 @@ from .measure import Effects
 from .place import Place
 from .records import Records
 from .text import sequence_order, text_of
-from .together import Cost, Replacement, costs
+from .together import Cost, Replacement, costs, readings
 
 ALL = "all"
 
@@ -38,30 +38,33 @@ def measure_splices(
     corpus: Corpus,
     described: Mapping[str, Described],
     *,
+    together: Sequence[str] | None = None,
     config: EffectsConfig | None = None,
     progress: Progress = silent,
 ) -> Effects:
-    """`described`: member → its dictionary, one for each hook that is written to.
+    """`described`: member → its dictionary; `together`: of each hook that is written to the member that takes part in
+    replacing all at once, by default all of them.
 
-    Table `splices`: each hook alone, and "all" together where there is more than one.
+    Table `splices`: each member alone, and "all" hooks together where there is more than one.
     """
     config = config or EffectsConfig()
-    written = [each.writes for each in described.values()]
+    together = list(described) if together is None else together
+    written = [described[member].writes for member in together]
     if len(set(written)) < len(written):
-        raise Misuse(f"Several dictionaries for {sorted({w for w in written if written.count(w) > 1})[0]}; name one.")
+        several = sorted({hook for hook in written if written.count(hook) > 1})[0]
+        raise Misuse(f"Several dictionaries for {several} cannot be in place at once; name one in `together`.")
     text = text_of(corpus, sequence_order(corpus, config.seed)[: config.uniform])
-    members = {each.writes: member for member, each in described.items()}
-    replacements = {each.writes: _replacement(model, corpus, each) for each in described.values()}
-    arms = {hook: [each] for hook, each in replacements.items()}
-    if len(replacements) > 1:
-        arms[ALL] = list(replacements.values())
-    at_once = max(1, next(iter(replacements.values()))[0].at_once(text.tokens.shape[1]) // 4)
+    placed = {member: _replacement(model, corpus, each) for member, each in described.items()}
+    arms = {member: [replacement] for member, (_, replacement) in placed.items()}
+    if len(together) > 1:
+        arms[ALL] = [placed[member][1] for member in together]
+    at_once = max(1, next(iter(placed.values()))[0].at_once(text.tokens.shape[1]) // 4)
     begun = time.perf_counter()
-    with progress.bar("Replacing hooks", 1 + 3 * len(arms), "readings") as bar:
+    with progress.bar("Replacing hooks", readings(arms), "readings") as bar:
         found = costs(
             model,
             text,
-            {hook: [replacement for _, replacement in several] for hook, several in arms.items()},
+            arms,
             torch.from_numpy(corpus.store.mask[text.number]),
             bar,
             at_once=at_once,
@@ -69,9 +72,10 @@ def measure_splices(
             seed=config.seed,
         )
     records = Records()
-    for hook, cost in found.items():
+    for name, cost in found.items():
+        member, hook = (None, ALL) if name == ALL else (name, described[name].writes)
         for metric in fields(Cost):
-            records.splice(members.get(hook), hook, metric.name, getattr(cost, metric.name))
+            records.splice(member, hook, metric.name, getattr(cost, metric.name))
     return Effects(records.tables(), (), {"splices": time.perf_counter() - begun})
 
 

@@ -5,6 +5,9 @@ one at a time. Each dictionary reads what the model has there once all the hooks
 
     delta_ce, kl     as for one hook (actpipe/training/cross_entropy.py), over the same tokens for every arm
     ce_recovered     (CE_zero − CE) / (CE_zero − CE_clean), with the same hooks replaced by zero; `_mean` by their means
+    kl_zero          KL with the same hooks replaced by zero; kl_recovered (kl_zero − kl) / kl_zero; `_mean` likewise
+
+Arms that replace the same hooks share the readings with zero and with the means.
 
 Rows that the mask does not count stay as they are: among them the first of a sequence, the attention sink.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -47,6 +50,10 @@ class Cost:
     kl: Estimate
     ce_recovered: Estimate
     ce_recovered_mean: Estimate
+    kl_zero: Estimate
+    kl_mean: Estimate
+    kl_recovered: Estimate
+    kl_recovered_mean: Estimate
 
 
 Arms: TypeAlias = Mapping[str, Sequence[Replacement]]
@@ -58,13 +65,15 @@ def costs(
 ) -> dict[str, Cost]:
     """For each arm, a list of replacements made together. `replaced` [sequences, context]: rows that are.
 
-    `bar` advances by one for each of the 1 + 3 len(arms) readings of the text.
+    `bar` advances by one for each of the `readings(arms)` of the text.
     """
-    kinds = ("answer", "zero", "mean")
-    sums = {(name, kind): np.zeros((text.n_documents, 2)) for name in arms for kind in kinds}
+    once = {_hooks(replacements): replacements for replacements in arms.values()}
+    asked: list[tuple[tuple[Any, str], Sequence[Replacement]]] = [((name, "answer"), arms[name]) for name in arms]
+    asked += [((hooks, kind), once[hooks]) for hooks in once for kind in ("zero", "mean")]
+    sums = {key: np.zeros((text.n_documents, 2)) for key, _ in asked}
     clean, tokens = np.zeros(text.n_documents), np.zeros(text.n_documents)
     seen: Changes = [(each.reads, _only_seen) for replacements in arms.values() for each in replacements]
-    readings = -(-len(text.tokens) // at_once)
+    steps = -(-len(text.tokens) // at_once)
     for start in range(0, len(text.tokens), at_once):
         part, rows = text.part(start, start + at_once), replaced[start : start + at_once]
         document = part.documents[:, 1:][part.predicted_at].numpy()
@@ -73,19 +82,28 @@ def costs(
         ce = nats(logits, ln_p, part.wanted).ce  # by the same sums as below, so that no change costs exactly nothing
         clean += np.bincount(document, ce.numpy(), minlength=len(clean))
         tokens += np.bincount(document, minlength=len(tokens))
-        bar.advance(1 / readings)
-        for name, replacements in arms.items():
-            for kind in kinds:
-                changes = [change for each in replacements for change in _changes(each, kind, rows)]
-                found = nats(_predicted(model, part, changes), ln_p, part.wanted)
-                np.add.at(sums[name, kind], document, torch.stack([found.ce, found.kl], 1).numpy())
-                bar.advance(1 / readings)
+        bar.advance(1 / steps)
+        for key, replacements in asked:
+            changes = [change for each in replacements for change in _changes(each, key[1], rows)]
+            found = nats(_predicted(model, part, changes), ln_p, part.wanted)
+            np.add.at(sums[key], document, torch.stack([found.ce, found.kl], 1).numpy())
+            bar.advance(1 / steps)
     weights = document_weights(text.n_documents, draws=draws, seed=seed)
     results: dict[str, Cost] = {}
-    for name in arms:
-        answer, zero, mean = (sums[name, kind] for kind in kinds)
-        results[name] = _cost(answer, zero[:, 0], mean[:, 0], clean=clean, tokens=tokens, weights=weights)
+    for name, replacements in arms.items():
+        zero, mean = (sums[_hooks(replacements), kind] for kind in ("zero", "mean"))
+        results[name] = _cost(sums[name, "answer"], zero, mean, clean=clean, tokens=tokens, weights=weights)
     return results
+
+
+def readings(arms: Arms) -> int:
+    """Of the text: one as the model is, one an arm, and two for each set of hooks."""
+    return 1 + len(arms) + 2 * len({_hooks(replacements) for replacements in arms.values()})
+
+
+def _hooks(replacements: Sequence[Replacement]) -> tuple[str, ...]:
+    """Those that are replaced."""
+    return tuple(each.writes.hook for each in replacements)
 
 
 def _predicted(model: LanguageModel, part: Text, changes: Changes) -> Tensor:
@@ -120,12 +138,16 @@ def _changes(each: Replacement, kind: str, rows: Tensor) -> Iterator[tuple[Site,
 
 
 def _cost(answer: Floats, zero: Floats, mean: Floats, *, clean: Floats, tokens: Floats, weights: Floats) -> Cost:
-    """From sums of each document: CE and KL of the answer, CE of the two ablations."""
-    ce = answer[:, 0]
+    """From sums of each document, CE and KL: of the answer and of the two ablations."""
+    ce, kl = answer.T
     return Cost(
         ce=ratio(ce, tokens, weights),
         delta_ce=ratio(ce - clean, tokens, weights),
-        kl=ratio(answer[:, 1], tokens, weights),
-        ce_recovered=ratio(zero - ce, zero - clean, weights),
-        ce_recovered_mean=ratio(mean - ce, mean - clean, weights),
+        kl=ratio(kl, tokens, weights),
+        ce_recovered=ratio(zero[:, 0] - ce, zero[:, 0] - clean, weights),
+        ce_recovered_mean=ratio(mean[:, 0] - ce, mean[:, 0] - clean, weights),
+        kl_zero=ratio(zero[:, 1], tokens, weights),
+        kl_mean=ratio(mean[:, 1], tokens, weights),
+        kl_recovered=ratio(zero[:, 1] - kl, zero[:, 1], weights),
+        kl_recovered_mean=ratio(mean[:, 1] - kl, mean[:, 1], weights),
     )

@@ -3,7 +3,8 @@
 The names are those of `CoreEvalOutput` of SAEBench 0.6, all of which it asks for; the numbers are ours. What a report
 does not hold is −1, and `eval_result_unstructured` lists where that is so. `explained_variance` is 1 − FVU with the
 variance about the mean, on which a predictor of the mean scores 0 (SAEBench's formula squares the mean of x² where the
-mean of x belongs). SAEBench's `mse` is divided by the number of tokens twice, so ours could not be held against it.
+mean of x belongs). `mse` is the mean over rows of ‖x − x̂‖²; SAEBench divides its own by the number of tokens once more,
+so the two cannot be held against each other. Splices and KL are over the documents of the split `score`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class SAEBench(Export):
             write_json(place / f"{member['member']}_eval_results.json", _result(tables, member))
         if tables.has("fidelity"):
             return []
-        return ["Cosine, l2 ratio, bias and KL are −1: analyze with --effects measures them."]
+        return ["Cosine, mse, norms, bias and KL are −1: analyze with --effects measures them."]
 
 
 def _result(tables: ReportTables, member: Row) -> dict[str, Any]:
@@ -110,8 +111,8 @@ def _preserved(member: Row, splice: Numbers) -> Categories:
         if splice.get("ce_recovered", 1.0) != 1:
             loss["ce_loss_with_ablation"] = clean + splice["delta_ce"] / (1 - splice["ce_recovered"])
     behaviour = {
-        "kl_div_score": _MISSING,  # asks for the KL of rows of zeros, which the splice does not hold
-        "kl_div_with_ablation": _MISSING,
+        "kl_div_score": splice.get("kl_recovered", _MISSING),
+        "kl_div_with_ablation": splice.get("kl_zero", _MISSING),
         "kl_div_with_sae": splice.get("kl", _MISSING),
     }
     return {"model_behavior_preservation": behaviour, "model_performance_preservation": loss}
@@ -123,12 +124,12 @@ def _reconstructed(member: Row, fidelity: Numbers) -> Categories:
     quality = {
         "explained_variance": _or_missing(fidelity.get("explained_variance", trained)),
         "explained_variance_legacy": _MISSING,
-        "mse": _MISSING,
+        "mse": fidelity.get("mse", _MISSING),
         "cossim": fidelity.get("cosine", _MISSING),
     }
     shrinkage = {
-        "l2_norm_in": _MISSING,
-        "l2_norm_out": _MISSING,
+        "l2_norm_in": fidelity.get("norm", _MISSING),
+        "l2_norm_out": fidelity.get("answer_norm", _MISSING),
         "l2_ratio": fidelity.get("shrinkage", _MISSING),
         "relative_reconstruction_bias": fidelity.get("relative_bias", _MISSING),
     }
