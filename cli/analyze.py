@@ -43,9 +43,9 @@ OF_A_MODEL = frozenset({field.name for field in dataclasses.fields(SparsityConfi
 def command(out: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Score the features of RUN (default ./actpipe-out/sae) and write the report.
 
-    Reads the store alone; the language model runs for --effects and --probe only. With --model, and without RUN,
-    measures how sparse the activations of a model are, beside the same architecture at its initialisation, and writes a
-    report on that; the options from --model on belong to it.
+    Reads the store alone; the language model runs for --model-controls, --effects and --probe only. With --model, and
+    without RUN, measures how sparse the activations of a model are, beside the same architecture at its initialisation,
+    and writes a report on that; the options from --model on belong to it.
     """
     ctx = click.get_current_context()
     given = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}

@@ -1,4 +1,8 @@
-"""Where nothing was learned no score is better than its control: a random dictionary, and a model before training."""
+"""Where nothing was learned no score is better than its control: a random dictionary, and a model before training.
+
+A ReLU favours its neurons, trained or not, over random directions of its output: the controls for which the model runs
+(`model_controls`) are behind a ReLU as well.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +30,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     store, run = harvested(folder, MODEL), folder / "run"
     train(TrainConfig(store=store, architecture="random", set=("share=0.02",), tokens=1000, out=run, device="cpu"))
-    return analysed(folder, run, native=True)
+    return analysed(folder, run, native=True, model_controls=True)
+
+
+@pytest.fixture(scope="module")
+def swept(trained: Path) -> Path:
+    """Of the same rows a trained dictionary, and frozen ones in the same sweep."""
+    kinds = "relu,frozen_decoder,soft_frozen_decoder,frozen_encoder"
+    store, run = trained.parent / "store.zarr", trained.parent / "swept"
+    train(
+        TrainConfig(
+            store=store, architecture=kinds, l1=(2.0,), tokens=60_000, evaluate_loss=False, out=run, device="cpu"
+        )
+    )
+    analyze(AnalyzeConfig(run=run, out=trained.parent / "swept-report", scores="rules"))
+    return trained.parent / "swept-report"
 
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The neurons of the same model before training."""
     folder = tmp_path_factory.mktemp("untrained")
-    return analysed(folder, harvested(folder, f"{MODEL}@init"), native=False)
+    return analysed(folder, harvested(folder, f"{MODEL}@init"), native=False, model_controls=True)
 
 
 def harvested(folder: Path, model: str) -> Path:
@@ -44,8 +62,9 @@ def harvested(folder: Path, model: str) -> Path:
     return out
 
 
-def analysed(folder: Path, run: Path, *, native: bool) -> Path:
-    analyze(AnalyzeConfig(run=run, out=folder / "report", scores=SCORES, native=native))
+def analysed(folder: Path, run: Path, *, native: bool, model_controls: bool) -> Path:
+    asked = AnalyzeConfig(run=run, out=folder / "report", scores=SCORES, native=native, model_controls=model_controls)
+    analyze(asked)
     return folder / "report"
 
 
@@ -90,6 +109,52 @@ def test_neurons_of_an_untrained_model_are_not_better_than_their_control(untrain
     assert set(found) == set(HEADLINE)
     assert "better" not in found.values(), found
     assert list(grey(untrained).values()) == [[True] * len(HEADLINE)]
+
+
+def controls_of(report: Path, member: str) -> dict[str, float]:
+    """Control → its mean of the scores of rules."""
+    scores = pq.read_table(report / "parquet" / "scores.parquet").to_pandas()
+    rules = scores[(scores["metric"] == "rules_f1_std") & (scores["member"] == member)]
+    found: dict[str, float] = rules.groupby("control")["value"].mean().to_dict()
+    return found
+
+
+def test_neurons_of_an_untrained_model_stand_where_the_controls_behind_a_relu_stand(untrained: Path) -> None:
+    (rows,) = means(untrained).values()
+    (member,) = means(untrained)
+    found, controls = rows["rules_f1_std"], controls_of(untrained, member)
+    assert controls["random_directions"] < found["mean"] - 0.005, "random directions of the output are no match"
+    assert found["control"] in ("random_neurons", "untrained")
+    assert found["control_mean"] == pytest.approx(max(controls.values()), abs=1e-9)
+    assert abs(found["delta"]) < 0.01
+    assert found["verdict"] == "equivalent"
+
+
+def test_neurons_of_a_trained_model_are_better_than_those_controls_too(trained: Path) -> None:
+    found = means(trained)["native"]["rules_f1_std"]
+    assert {"random_directions", "random_neurons", "untrained", "shuffled"} == set(controls_of(trained, "native"))
+    assert found["delta_low"] > 0.02
+
+
+def test_every_dictionary_has_its_counterpart_in_the_untrained_model(trained: Path) -> None:
+    (random,) = (name for name in means(trained) if "random" in name)
+    assert "untrained" in controls_of(trained, random)
+    assert not list(trained.parent.glob("*.partial")), "what the controls needed is gone"
+
+
+def test_frozen_dictionaries_are_controls_of_the_others_in_their_sweep(swept: Path) -> None:
+    points = pq.read_table(swept / "parquet" / "density_points.parquet").to_pylist()
+    controls: dict[str, set[str]] = {}
+    for row in points:
+        if row["level"] == "member":
+            controls.setdefault(row["member"], set()).add(row["control"])
+    frozen = {"frozen_decoder", "soft_frozen_decoder", "frozen_encoder"}
+    for member, names in controls.items():
+        assert names & frozen == (frozen if "-relu-" in member else set())
+    own = {member: rows["rules_f1_std"] for member, rows in means(swept).items()}
+    (relu,) = (row for member, row in own.items() if "-relu-" in member)
+    hardest = max(row["mean"] for member, row in own.items() if "frozen" in member)
+    assert relu["control_mean"] >= hardest - 1e-9
 
 
 def test_training_is_what_lifts_neurons_above_their_control(trained: Path, untrained: Path) -> None:

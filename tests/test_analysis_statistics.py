@@ -26,11 +26,11 @@ from actpipe.analysis.statistics.intervals import (
     without_each_seed,
 )
 from actpipe.analysis.statistics.measured import counts, layout, sums_over_units
-from actpipe.analysis.statistics.permutation import against_null, permuted, sign_flipped
+from actpipe.analysis.statistics.permutation import against_null, nearest_in_density
 from actpipe.analysis.statistics.ranks import rank_stability, spearman
 from actpipe.analysis.statistics.resampling import Crossed, Units, crossed, ratio, replicated, resampled, slots
 from actpipe.analysis.statistics.strata import FEWEST, N_BINS, density_bins, pieces, post_stratified, reference, strata
-from actpipe.analysis.statistics.variance import components, one_way
+from actpipe.analysis.statistics.variance import components
 
 SCORE = Metric("score", "A score.", better="higher")
 
@@ -486,23 +486,8 @@ def test_small_differences_are_equivalent_and_unknown_ones_are_not() -> None:
     assert tost_means(a, b + 0.02) > 0.2
 
 
-def test_permutations_agree_with_all_divisions() -> None:
-    random = np.random.default_rng(0)
-    a, b = random.normal(0.8, 1, 6), random.normal(0, 1, 5)
-    everything = np.concatenate([a, b])
-    splits = list(itertools.combinations(range(11), 6))
-    drawn = [everything[list(s)].mean() - np.delete(everything, s).mean() for s in splits]
-    exact = np.mean(np.abs(drawn) >= abs(a.mean() - b.mean()) - 1e-12)
-    assert permuted(a, b, seed=0, permutations=20_000).p == pytest.approx(exact, abs=0.01)
-    signs = np.array(list(itertools.product([-1, 1], repeat=6))) @ a / 6
-    exact = np.mean(np.abs(signs) >= abs(a.mean()) - 1e-12)
-    assert sign_flipped(a, seed=0, permutations=20_000).p == pytest.approx(exact, abs=0.01)
-
-
 def test_p_values_of_nothing_are_uniform() -> None:
     random = np.random.default_rng(0)
-    p = [permuted(random.normal(size=20), random.normal(size=30), seed=i, permutations=199).p for i in range(300)]
-    assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
     replicates = random.normal(size=(1999, 300)) + random.normal(size=300)
     assert scipy.stats.kstest(two_sided_p(replicates), "uniform").pvalue > 0.01
 
@@ -515,6 +500,18 @@ def test_a_score_stands_beside_draws_of_its_null() -> None:
     assert found.z[0] == pytest.approx((0.9 - drawn[:, 0].mean()) / drawn[:, 0].std(ddof=1))
     assert abs(found.z[1]) < 1
     assert np.isnan(found.p[2])
+
+
+def test_the_null_of_a_unit_is_that_of_units_that_fire_as_often() -> None:
+    of_null = 10.0 ** np.linspace(-5, -1, 400)
+    np.random.default_rng(0).shuffle(of_null)
+    density = np.array([1e-5, 1e-3, 1e-1])
+    found = of_null[nearest_in_density(density, of_null)]
+    assert found.shape == (100, 3)
+    assert all(len(set(column)) == 100 for column in found.T)
+    assert (found[:, 0].max(), found[:, 2].min()) == (np.sort(of_null)[99], np.sort(of_null)[300])
+    assert (found[:, 1] < 1e-3).sum() == pytest.approx(50, abs=1)
+    assert nearest_in_density(density, of_null[:7]).shape == (7, 3)
 
 
 # The pipeline
@@ -532,15 +529,6 @@ def test_the_variance_of_factors_is_recovered() -> None:
     assert sum(found.shares.values()) == pytest.approx(1)
     with pytest.raises(ValueError, match="complete table"):
         components(np.array([[1.0, np.nan]]), ("unit", "judge"))
-
-
-def test_nested_variance_is_that_of_the_analysis_of_variance() -> None:
-    random = np.random.default_rng(0)
-    groups = [random.normal(random.normal(), 0.5, 30) for _ in range(8)]
-    found = one_way(groups)
-    f = scipy.stats.f_oneway(*groups).statistic
-    assert found.between == pytest.approx((f - 1) * found.within / 30)
-    assert found.within == pytest.approx(np.mean([group.var(ddof=1) for group in groups]))
 
 
 def test_ranks_that_hold_and_ranks_that_do_not() -> None:

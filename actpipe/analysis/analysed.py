@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from .activity import Activity
 from .directions import Logits, logits, neighbours
 from .gathering import Gathering, scored
 from .inputs import Member
-from .member_pass import RANDOM, SHUFFLED, MemberPass, RandomPass
+from .member_pass import SHUFFLED, ControlPass, MemberPass
 from .scores import Score, Scored
 from .stability import Side
 from .stability.code_sample import CodeSample
@@ -26,6 +26,8 @@ from .tables import controls_table, examples_table, histograms_table, units_tabl
 from .token_sketch import TokenSketch
 from .units import UnitSet
 from .units.dictionary import DictionaryUnits
+
+OWN = "own"  # what was gathered of the member's own units, beside that of its controls
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Found:
     def of(cls, units: UnitSet, scored: dict[str, Scored], activity: Activity) -> Found:
         norms = torch.linalg.vector_norm(units.directions, dim=1).double().cpu().numpy()
         return cls(units, scored, activity.density, activity.power_sums[0] * norms)
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """By metric, [n]."""
+        return {name: values for scored in self.scored.values() for name, values in scored.columns.items()}
 
     def some(self, index: NDArray[np.int64], units: UnitSet, scored: dict[str, Scored]) -> Found:
         return Found(units, scored, self.density[index], self.mass[index])
@@ -64,13 +71,13 @@ class Analysed:
 def analysed(
     member: Member,
     found: MemberPass,
-    random: RandomPass,
-    seconds: Sequence[Gathering],
+    controls: Mapping[str, ControlPass],
+    seconds: Mapping[str, Gathering],
     *,
     scores: Sequence[Score],
     model: str | None,
 ) -> Analysed:
-    """`seconds`: what the second pass gathered of the units, the shuffled ones, and the random directions."""
+    """By the name of the control; `seconds`: what the second pass gathered of it, and of the units (`OWN`)."""
     units, configuration = found.units, _configuration(member, found.units)
     with torch.inference_mode():
         raised, missing = _logits(model, units.writes, units.directions)
@@ -79,13 +86,12 @@ def analysed(
         "units": units_table(found, raised, nearest),
         "examples": examples_table(found),
         "histograms": histograms_table(found),
-        "controls": controls_table(found, random),
+        "controls": controls_table(found, controls),
     }
-    firsts = (found.scores, found.shuffled_scores, random.scores)
-    own, shuffled, drawn_at_random = (
-        scored(first, second, scores) for first, second in zip(firsts, seconds, strict=True)
-    )
-    everything = Found.of(units, own, found.activity)
+    firsts = {OWN: found.scores, SHUFFLED: found.shuffled_scores}
+    firsts |= {name: each.scores for name, each in controls.items()}
+    said = {name: scored(first, seconds[name], scores) for name, first in firsts.items()}
+    everything = Found.of(units, said[OWN], found.activity)
     return Analysed(
         member=member,
         width=len(units.source),
@@ -95,8 +101,8 @@ def analysed(
         side=Side(member=member.name, configuration=configuration, units=units, sample=_sample(found)),
         found=everything,
         controls={
-            SHUFFLED: everything.some(found.shuffled_units, found.shuffled_scores.subject.units, shuffled),
-            RANDOM: Found.of(random.units, drawn_at_random, random.activity),
+            SHUFFLED: everything.some(found.shuffled_units, found.shuffled_scores.subject.units, said[SHUFFLED]),
+            **{name: Found.of(each.units, said[name], each.activity) for name, each in controls.items()},
         },
         not_finite=found.not_finite,
         tokens_sketched=isinstance(found.token_sums, TokenSketch),

@@ -24,6 +24,12 @@ class AnalyzeConfig:
     )
     baselines: Annotated[str, "Baselines beside the dictionaries, such as pca,ica,nmf,random,basis, at their L0."] = ""
     native: Annotated[bool, "The coordinates of each hook too: neurons, codes of a sparse model, the basis."] = False
+    model_controls: Annotated[
+        bool, "Controls that the model runs for: the same units before training, random neurons behind a nonlinearity."
+    ] = False
+    draws: Annotated[
+        int, "Divisions of the documents on which 60 units of each set are scored: how sure the order is."
+    ] = 1
     effects: Annotated[int, "Units of each dictionary that are ablated and steered in the model; 0: none."] = 0
     probe: Annotated[str | None, "Labelled texts to probe on: reviews, actpipe:factorlang, or a JSONL file."] = None
     units: Annotated[int | None, "Features of each dictionary, drawn at random; all when not given."] = None
@@ -47,6 +53,8 @@ class AnalyzeConfig:
             raise Misuse(f"--scheduler {self.scheduler!r} is no address; write it as tcp://HOST:8786.")
         if self.workers is not None and self.scheduler is not None:
             raise Misuse("--workers starts processes here and --scheduler names others; give one of them.")
+        if self.draws < 1:
+            raise Misuse(f"--draws {self.draws} are no divisions of the documents; give a number of at least 1.")
         if self.effects < 0:
             raise Misuse(f"--effects {self.effects} are no units; give a number of at least 0.")
         if self.probe == "":

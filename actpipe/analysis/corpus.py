@@ -35,6 +35,7 @@ class Corpus:
     def __init__(self, store: Store, slabs: Sequence[int], seed: int, texts: tuple[str, ...] | None = None) -> None:
         """`texts`: of every token id, where the tokenizer is at hand."""
         self.store, self.seed, self.texts = store, np.uint64(seed), texts
+        self.rows = store  # whose activations are read
         self._made_from = (tuple(slabs), seed, texts)
         self.ranges = [store.slab_range(slab) for slab in slabs]
         self.vocabulary = 1 + max(int(store.tokens[a:b].max()) for a, b in self.ranges)  # token ids are below
@@ -80,13 +81,25 @@ class Corpus:
             text = store.tokens[piece], store.doc[piece], store.mask[piece]
             yield block(start * store.context, *text, self.split)
 
+    def divided(self, seed: int) -> Corpus:
+        """The same text with its documents divided anew."""
+        slabs, _, texts = self._made_from
+        return Corpus(self.store, slabs, seed, texts)
+
+    def reading(self, rows: Store) -> Corpus:
+        """The same text with the activations of another store that holds it."""
+        other = object.__new__(Corpus)
+        other.__dict__.update(self.__dict__, rows=rows)
+        return other
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Corpus:
         """Itself: it is never changed, and an accumulator that is copied empty keeps the same text."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """To another process goes what it is made from; there it is made once."""
-        return _opened, (self.store.place, *self._made_from)
+        rows = None if self.rows is self.store else self.rows.place
+        return _opened, (self.store.place, *self._made_from, rows)
 
     def random_tokens(self, rows: Rows) -> NDArray[np.int64]:
         """A token for each row, drawn from the corpus: a function of the seed and the row alone."""
@@ -100,5 +113,8 @@ class Corpus:
 
 
 @lru_cache(maxsize=1)
-def _opened(place: Place, slabs: tuple[int, ...], seed: int, texts: tuple[str, ...] | None) -> Corpus:
-    return Corpus(Store.open(place), slabs, seed, texts)
+def _opened(
+    place: Place, slabs: tuple[int, ...], seed: int, texts: tuple[str, ...] | None, rows: Place | None
+) -> Corpus:
+    corpus = Corpus(Store.open(place), slabs, seed, texts)
+    return corpus if rows is None else corpus.reading(Store.open(rows))

@@ -18,7 +18,7 @@ from actpipe.training.run_folder import RunFolder
 from .config import AnalyzeConfig
 
 # Part of the digest of the inputs: raise it when the same inputs give other tables.
-REVISION = 5
+REVISION = 6
 
 
 Kind = Literal["dictionary", "native", "baseline"]
@@ -165,7 +165,8 @@ def digest(inputs: Inputs, config: AnalyzeConfig) -> str:
     fingerprint, and an encoder or texts that come with a package by their name."""
     sha = hashlib.sha256()
     asked = {
-        name: getattr(config, name) for name in ("scores", "encoder", "baselines", "effects", "probe", "units", "seed")
+        name: getattr(config, name)
+        for name in ("scores", "encoder", "baselines", "model_controls", "draws", "effects", "probe", "units", "seed")
     }
     asked["revision"] = REVISION
     store = {"fingerprint": inputs.store.fingerprint, "slabs": list(inputs.slabs)}

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .analysed import Analysed, Found
+from .member_pass import SHUFFLED
 from .schemas import SCORES as TOKEN_SCORES
 from .scores import Metric, Score
 from .statistics import Measured
@@ -48,19 +49,18 @@ def measured(analysed: Analysed, model: str | None) -> list[Measured]:
             token_r2=values["token_r2"],
         )
 
-    few, random = analysed.controls["shuffled"], analysed.controls["random_directions"]
-    moved = _of_control(controls, "shuffled_tokens") | _values(few)
+    few = analysed.controls[SHUFFLED]
+    moved = _of_control(controls, "shuffled_tokens") | few.columns
     spread = {name: _spread(each, analysed.shuffled_units, own.units.n) for name, each in moved.items()}
-    drawn = _of_control(controls, "random_directions") | _values(random)
     return [
-        one(own, {name: _column(units, name) for name in TOKEN_SCORES} | _values(own)),
-        one(own, spread, "shuffled", same=True),
-        one(random, drawn, "random_directions"),
+        one(own, {name: _column(units, name) for name in TOKEN_SCORES} | own.columns),
+        one(own, spread, SHUFFLED, same=True),
+        *(
+            one(found, _of_control(controls, name) | found.columns, name)
+            for name, found in analysed.controls.items()
+            if name != SHUFFLED
+        ),
     ]
-
-
-def _values(found: Found) -> dict[str, Column]:
-    return {name: values for scored in found.scored.values() for name, values in scored.columns.items()}
 
 
 def _of_control(controls: pa.Table, name: str) -> dict[str, Column]:

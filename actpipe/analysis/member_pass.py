@@ -84,15 +84,17 @@ def token_sums(n_units: int, corpus: Corpus) -> TokenSums | TokenSketch:
     return TokenSums(corpus.vocabulary) if pairs <= _PAIRS else TokenSketch(n_units, corpus.vocabulary)
 
 
-class RandomPass:
-    """The control random_directions of a member: its own units, scored as the member's are."""
+class ControlPass:
+    """A control of a member that has units of its own, scored as the member's are."""
 
-    def __init__(self, units: UnitSet, corpus: Corpus, seed: int, scores: Sequence[Score] = ()) -> None:
+    def __init__(
+        self, units: UnitSet, corpus: Corpus, seed: int, scores: Sequence[Score] = (), *, control: str = RANDOM
+    ) -> None:
         self.units, self.corpus = units, corpus
         self.activity = Activity(units.n)
         self.token_sums = TokenSums(corpus.vocabulary)
         self.not_finite = 0
-        subject = Subject(units=units, n=units.n, corpus=corpus, seed=seed, control=RANDOM)
+        subject = Subject(units=units, n=units.n, corpus=corpus, seed=seed, control=control)
         self.scores = Gathering.first(subject, scores)
 
     def update(self, batch: Firings) -> None:

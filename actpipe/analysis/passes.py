@@ -25,7 +25,7 @@ from actpipe.progress import Progress
 from .corpus import Corpus, Part
 from .firings import Firings, active, joined
 from .gathering import Gathering, below
-from .member_pass import MemberPass, RandomPass
+from .member_pass import ControlPass, MemberPass
 from .rows import Rows
 from .saved_codes import read_codes, write_codes
 from .scores import State
@@ -45,7 +45,7 @@ class Mergeable(Protocol):
 
 
 M = TypeVar("M", bound=Mergeable)
-P = TypeVar("P", MemberPass, RandomPass)
+P = TypeVar("P", MemberPass, ControlPass)
 Advance = Callable[[float], None]
 
 
@@ -77,7 +77,7 @@ class Encoding(Pass[P]):
 
     def over(self, part: Part, found: Sequence[P], advance: Advance) -> None:
         rows, n_rows = self.corpus.whole(part), (part.stop - part.first) * self.corpus.store.context
-        x = self.corpus.store.read(self.hook, rows.first, rows.first + n_rows)
+        x = self.corpus.rows.read(self.hook, rows.first, rows.first + n_rows)
 
         def gather(i: int) -> None:
             batch, found[i].not_finite = encoded(found[i].units, rows, x, self.device)

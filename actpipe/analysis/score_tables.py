@@ -23,8 +23,8 @@ def scores_table(analysed: Analysed) -> pa.Table:
 
 
 def _scores(member: str, control: str | None, found: Found) -> pa.Table:
-    columns = {metric: values for scored in found.scored.values() for metric, values in scored.columns.items()}
-    n, repeats = found.units.n, len(columns)
+    n, columns = found.units.n, found.columns
+    repeats = len(columns)
     values = np.concatenate(list(columns.values())) if columns else np.zeros(0)
     return pa.table(
         {

@@ -65,6 +65,7 @@ def _write(
     from .collected import Collected
     from .corpus import Corpus
     from .hook_analysis import HookAnalysis
+    from .model_controls import model_controls, no_model_controls
     from .model_tables import labelled_texts
     from .summary import summarize
     from .table_writers import TableWriters, schemas
@@ -76,6 +77,8 @@ def _write(
     labelled = None if config.probe is None else labelled_texts(config.probe)
     model, more = _language_model(inputs, config, progress)
     notes += more
+    controls = model_controls(inputs, work, progress) if config.model_controls else no_model_controls(inputs)
+    notes += controls.notes
     collected, edges = Collected(inputs.model), {}
     with gatherer(config) as gather, TableWriters(folder / "parquet", schemas(scores, config)) as writers:
         for number, hook in enumerate(inputs.hooks):
@@ -89,11 +92,13 @@ def _write(
                 folder=work / f"hook-{number:03d}",
                 gather=gather,
                 language_model=model,
+                model_controls=controls,
                 progress=progress,
             )
             edges[hook] = analysis.edges.tolist()
-            _write_hook(writers, analysis, collected, progress)
+            _write_hook(writers, analysis, scores, collected, progress)
         _write_means(writers, collected, scores, config.seed, progress)
+        notes += _write_pipeline(writers, collected, corpus, scores, config, work, gather, progress)
         if model is not None and (config.effects or labelled is not None):
             notes += _write_model_tables(writers, collected.in_model, model, corpus, labelled, config, progress)
     notes += [f"{name} reads several hooks at once and is left out." for name in inputs.left_out]
@@ -105,13 +110,16 @@ def _write(
     return summary
 
 
-def _write_hook(writers: TableWriters, analysis: HookAnalysis, collected: Collected, progress: Progress) -> None:
+def _write_hook(
+    writers: TableWriters, analysis: HookAnalysis, scores: list[Score], collected: Collected, progress: Progress
+) -> None:
     """The tables of each member, and those of members of the hook that differ in seeds."""
+    from .measuring import metrics_of
     from .stability import stability
 
     sides = []
     for analysed in analysis.run():
-        writers.write(analysed)
+        writers.write(analysed, metrics_of(scores))
         collected.add(analysed)
         sides.append(analysed.side)
     with progress.bar("Comparing seeds", None, "pairs"):
@@ -121,6 +129,7 @@ def _write_hook(writers: TableWriters, analysis: HookAnalysis, collected: Collec
 def _write_means(
     writers: TableWriters, collected: Collected, scores: list[Score], seed: int, progress: Progress
 ) -> None:
+    from .frozen_controls import frozen_controls
     from .measuring import metrics_of
     from .members import members_table
     from .statistics import density_points, means
@@ -128,9 +137,44 @@ def _write_means(
     writers.write_table("members", members_table(collected.members))
     with progress.bar("Drawing intervals", None, "means"):
         metrics = metrics_of(scores)
-        writers.write_table("means", means(collected.measured, metrics, seed=seed))
+        measured = collected.measured + frozen_controls(collected.members, collected.measured)
+        writers.write_table("means", means(measured, metrics, seed=seed))
         headline = [metric for metric in metrics if metric.better is not None]
-        writers.write_table("density_points", density_points(collected.measured, headline, seed=seed))
+        writers.write_table("density_points", density_points(measured, headline, seed=seed))
+
+
+def _write_pipeline(
+    writers: TableWriters,
+    collected: Collected,
+    corpus: Corpus,
+    scores: list[Score],
+    config: AnalyzeConfig,
+    work: Path,
+    gather: Gatherer | None,
+    progress: Progress,
+) -> list[str]:
+    """Its notes."""
+    from .measuring import metrics_of
+    from .pipeline import draws_again, pipeline_table
+
+    subjects, measured = collected.in_model, collected.measured
+    corpora = [corpus.divided(config.seed + draw) for draw in range(1, config.draws)]
+    found = []
+    if corpora:
+        found = draws_again(
+            subjects,
+            measured,
+            corpora,
+            metrics=metrics_of(scores),
+            scores=scores,
+            seed=config.seed,
+            folder=work,
+            gather=gather,
+            progress=progress,
+        )
+    table, notes = pipeline_table(subjects, measured, found)
+    writers.write_table("pipeline", table)
+    return notes
 
 
 @contextmanager

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 from .analysed import Analysed
 from .config import AnalyzeConfig
 from .model_tables import SCHEMAS as EFFECTS
+from .pipeline import PIPELINE
 from .probing import PROBES
 from .schemas import COLUMNS, schema
 from .score_tables import schemas_of, scores_table, tables_of
-from .scores import Score
+from .scores import Metric, Score
 from .stability import Stability
 from .stability.tables import FOUND, MATCHES, PAIRS
 from .statistics import DENSITY_POINTS, MEANS
+from .unit_chance import CHANCE, chance_table
 
 SEEDS = {"seed_pairs": PAIRS, "seed_matches": MATCHES, "seeds": FOUND}
 
@@ -28,7 +30,7 @@ def schemas(scores: Sequence[Score], config: AnalyzeConfig) -> dict[str, pa.Sche
     """Of every table that an analysis so configured writes."""
     always = (
         {name: schema(name) for name in COLUMNS}
-        | {"means": MEANS, "density_points": DENSITY_POINTS}
+        | {"means": MEANS, "density_points": DENSITY_POINTS, "chance": CHANCE, "pipeline": PIPELINE}
         | SEEDS
         | schemas_of(scores)
     )
@@ -51,8 +53,9 @@ class TableWriters:
     def __exit__(self, *error: Any) -> None:
         self.stack.close()
 
-    def write(self, analysed: Analysed) -> None:
-        tables = {**analysed.tables, "scores": scores_table(analysed), **tables_of(analysed)}
+    def write(self, analysed: Analysed, metrics: Sequence[Metric]) -> None:
+        chance = chance_table(analysed, metrics)
+        tables = {**analysed.tables, "scores": scores_table(analysed), "chance": chance, **tables_of(analysed)}
         for name, table in tables.items():
             self.write_table(name, table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from .activity import Activity
 from .directions import Logits
-from .member_pass import MemberPass, RandomPass
+from .member_pass import ControlPass, MemberPass
 from .schemas import COLUMNS, SCORES, schema
 from .token_scores import TokenScores, token_scores, top_tokens
 
@@ -80,17 +81,17 @@ def histograms_table(found: MemberPass) -> pa.Table:
     return _table("histograms", len(counts), columns)
 
 
-def controls_table(found: MemberPass, random: RandomPass) -> pa.Table:
+def controls_table(found: MemberPass, controls: Mapping[str, ControlPass]) -> pa.Table:
     corpus, chosen, member = found.corpus, found.shuffled_units, found.units.name
+    tables = []
+    for name, each in controls.items():
+        own = token_scores(each.token_sums.pairs(), each.activity, corpus.token_counts)
+        everything = np.arange(len(each.activity.count))
+        tables.append(_control(name, member, everything, everything, each.activity, own))
     shuffled = token_scores(found.shuffled_sums.pairs(), found.activity, corpus.random_token_counts)
-    drawn = token_scores(random.token_sums.pairs(), random.activity, corpus.token_counts)
-    everything = np.arange(len(random.activity.count))
-    return pa.concat_tables(
-        [
-            _control("random_directions", member, everything, everything, random.activity, drawn),
-            _control("shuffled_tokens", member, found.units.feature[chosen], chosen, found.activity, shuffled),
-        ]
-    )
+    names = found.units.feature[chosen]
+    tables.append(_control("shuffled_tokens", member, names, chosen, found.activity, shuffled))
+    return pa.concat_tables(tables)
 
 
 def _control(

@@ -1,4 +1,8 @@
-"""What relabelling gives: tests for units that are exchangeable, and the place of a score among draws of its null."""
+"""The place of a unit's score among draws of its null: scores of units of like density whose text was shuffled.
+
+A unit of one shuffled copy has one draw of its own. Copies of other units that fire as often are further draws: density
+is what a null depends on most.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +12,7 @@ import numpy as np
 
 from .strata import Floats, Ints
 
-PERMUTATIONS = 2000
-_ENTRIES = 1 << 23  # of a block of permutations: 64 MiB
-
-
-class Tested(NamedTuple):
-    difference: float
-    p: float  # two-sided, (1 + number as extreme) / (1 + permutations)
-
-
-def permuted(first: Floats, second: Floats, *, seed: int, permutations: int = PERMUTATIONS) -> Tested:
-    """mean(first) − mean(second) of independent units against random division of all of them in two."""
-    everything = np.concatenate([first, second])
-    n, total = len(first), float(everything.sum())
-    random = np.random.default_rng(seed)
-    sums = []
-    for size in _sizes(permutations, len(everything)):
-        ranks = np.argpartition(random.random((size, len(everything))), n - 1, axis=1)[:, :n]
-        sums.append(everything[ranks].sum(axis=1))
-    of_first = np.concatenate(sums)
-    drawn = of_first / n - (total - of_first) / len(second)
-    return _tested(float(first.mean() - second.mean()), drawn)
-
-
-def sign_flipped(differences: Floats, *, seed: int, permutations: int = PERMUTATIONS) -> Tested:
-    """The mean of paired differences against random signs."""
-    random = np.random.default_rng(seed)
-    drawn = np.concatenate(
-        [
-            random.choice([-1.0, 1.0], size=(size, len(differences))) @ differences / len(differences)
-            for size in _sizes(permutations, len(differences))
-        ]
-    )
-    return _tested(float(differences.mean()), drawn)
+NEAREST = 100  # draws a unit, so that p can be as small as 1/101
 
 
 class AgainstNull(NamedTuple):
@@ -53,10 +25,7 @@ class AgainstNull(NamedTuple):
 
 
 def against_null(values: Floats, drawn: Floats) -> AgainstNull:
-    """Scores of units [n] beside those of the same units with their text shuffled, `drawn` [draws, n].
-
-    With 20 draws p is no smaller than 1/21: use z, or pool units of like density, for more.
-    """
+    """Scores of units [n], larger ones better, beside `drawn` [draws, n]."""
     defined = np.isfinite(drawn)
     count = defined.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,12 +37,12 @@ def against_null(values: Floats, drawn: Floats) -> AgainstNull:
     return AgainstNull(mean, z, np.where(asked, p, np.nan), count.astype(np.int64))
 
 
-def _tested(difference: float, drawn: Floats) -> Tested:
-    # A hair of tolerance: the observed division is one of them, and sums in another order differ in the last bits.
-    extreme = np.abs(drawn) >= abs(difference) * (1 - 1e-12)
-    return Tested(difference, float((1 + extreme.sum()) / (1 + len(drawn))))
-
-
-def _sizes(permutations: int, n: int) -> list[int]:
-    step = max(1, _ENTRIES // max(n, 1))
-    return [min(step, permutations - start) for start in range(0, permutations, step)]
+def nearest_in_density(density: Floats, of_null: Floats) -> Ints:
+    """[draws, n]: for each unit the numbers of the `NEAREST` units of the null (all, if fewer) that fire about as
+    often: as many that fire more rarely as more often, where there are. The null's units all fire."""
+    order = np.argsort(of_null, kind="stable")
+    draws = min(NEAREST, len(order))
+    place = np.searchsorted(of_null[order], density) - draws // 2
+    first = np.clip(place, 0, len(order) - draws)
+    found: Ints = order[first[None, :] + np.arange(draws)[:, None]]
+    return found

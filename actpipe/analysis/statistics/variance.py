@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .strata import Floats
-
 
 class Components(NamedTuple):
     """Variances of a score's parts; estimates below 0 are given as 0, as is usual."""
@@ -56,23 +54,3 @@ def components(scores: NDArray[np.float64], factors: tuple[str, ...]) -> Compone
         for name, n in levels.items()
     }
     return Components(mean, {name: value for name, value in found.items() if np.isfinite(value)}, residual)
-
-
-class Nested(NamedTuple):
-    between: float  # variance of true group means
-    within: float
-    icc: float  # between / (between + within): how alike two values of one group are
-    groups: int
-
-
-def one_way(groups: list[Floats]) -> Nested:
-    """Groups of any sizes (seeds with their units), by moments: σ²_b = (MS_b − MS_w) / n₀ with
-    n₀ = (N − Σ n_g²/N) / (G − 1)."""
-    sizes = np.array([len(group) for group in groups], np.float64)
-    n, g = sizes.sum(), len(groups)
-    means = np.array([group.mean() for group in groups])
-    grand = float((sizes * means).sum() / n)
-    within = sum(float(((group - mean) ** 2).sum()) for group, mean in zip(groups, means, strict=True)) / (n - g)
-    between = float((sizes * (means - grand) ** 2).sum()) / (g - 1)
-    variance = max(0.0, (between - within) / ((n - (sizes**2).sum() / n) / (g - 1)))
-    return Nested(variance, within, variance / (variance + within) if variance + within > 0 else float("nan"), g)
