@@ -9,6 +9,7 @@ weights.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -81,11 +82,18 @@ def _card(folder: LMFolder, saved: Path, settled: dict[str, Any], recipe: str) -
         "tokens_per_second": results["tokens_per_second"],
         "device": results["device"],
         "sha256": weights_hash(saved),
-        "tokenizer": f"{_text(settled)}-{settled['tokenizer'][:8]}",
+        "tokenizer": _tokenizer_name(settled),
         "config": settled,
         "actpipe": results["actpipe"],
         "versions": folder.description()["versions"],
     }
+
+
+def _tokenizer_name(settled: dict[str, Any]) -> str:
+    """TEXT-HASH, where TEXT is what the first model with this tokenizer was trained on."""
+    fingerprint = settled["tokenizer"][:8]
+    known = [path.name for path in shipped.TOKENIZERS.glob(f"*-{fingerprint}")]
+    return known[0] if known else f"{_text(settled)}-{fingerprint}"
 
 
 def _text(settled: dict[str, Any]) -> str:
@@ -108,6 +116,9 @@ def _move_tokenizer(saved: Path, target: Path) -> None:
     for file in saved.iterdir():
         if file.name not in OF_THE_MODEL:
             file.replace(target / file.name)
+    written = target / "tokenizer.json"  # half of it is indentation
+    content = json.dumps(json.loads(written.read_text("utf-8")), ensure_ascii=False, separators=(",", ":"))
+    written.write_text(content, "utf-8")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def figure(layers: list[Row], curve: list[Row]) -> alt.HConcatChart:
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
             y=share,
             color=alt.Color("model:N", title="model", sort=list(DRAWN)),
-            strokeDash=alt.StrokeDash("arm:N", title=None, sort=["trained", "untrained"]),
+            strokeDash=alt.StrokeDash(
+                "arm:N", title="weights", legend=alt.Legend(symbolType="stroke", symbolStrokeColor="gray")
+            ),
         )
         .properties(width=280, height=240)
     )
@@ -81,14 +83,21 @@ def figure(layers: list[Row], curve: list[Row]) -> alt.HConcatChart:
         alt.Chart(alt.InlineData(values=curve))
         .mark_line(point=True)
         .encode(
-            x=alt.X("tokens:Q", title="gpt-relu, tokens of training", scale=alt.Scale(type="log", nice=False)),
+            x=alt.X(
+                "tokens:Q",
+                title="gpt-relu, tokens of training",
+                scale=alt.Scale(type="log", nice=False),
+                axis=alt.Axis(values=list(TOKENS.values()), format="~s"),
+            ),
             y=share,
             detail="layer:O",
             color=alt.Color("layer:O", title="layer", scale=alt.Scale(scheme="viridis")),
         )
         .properties(width=280, height=240)
     )
-    both: alt.HConcatChart = alt.hconcat(by_layer, while_training).resolve_scale(color="independent")
+    both: alt.HConcatChart = alt.hconcat(by_layer, while_training).resolve_scale(
+        color="independent", strokeDash="independent"
+    )
     return both
 
 
