@@ -94,6 +94,7 @@ def test_shell_snippets_of_the_readme_run(
     assert ran >= 5
 
 
+@pytest.mark.timeout(900)  # as many commands
 def test_commands_of_the_guide_to_analyze_run(worked: Path) -> None:
     ran = commands(ROOT / "docs" / "how-to" / "analyze.md")
     assert len(ran) == 9
