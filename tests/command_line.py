@@ -37,9 +37,16 @@ def fresh(folder: Path, *arguments: str, timeout: float = 120) -> subprocess.Com
     )
 
 
-def run(folder: Path, *arguments: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
-    """A command that takes longer than `timeout` seconds ends with the code −SIGALRM."""
+def run(
+    folder: Path, *arguments: str, timeout: int = 120, site: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A command that takes longer than `timeout` seconds ends with the code −SIGALRM.
+
+    `site`: a folder with more installed packages.
+    """
     asked = {"arguments": arguments, "folder": str(folder), "environment": surroundings(), "timeout": timeout}
+    if site is not None:
+        asked["site"] = str(site)
     parent = _parent()
     assert parent.stdin is not None
     assert parent.stdout is not None

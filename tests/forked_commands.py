@@ -2,8 +2,9 @@
 
 A request on standard input is a line of JSON: `arguments`, `folder`, the `environment` where it is not this process's,
 and when to kill it: `die_at` (the n-th file operation of the process) or `die_after` (seconds), both with -9, `timeout`
-(seconds) with an alarm. The answer is a line with `code`, `stdout` and `stderr`. A request with `here` is a command for
-this process itself: afterwards slabs are small, and models that it loads stay loaded for its children.
+(seconds) with an alarm. Packages installed in the folder `site` are found too. The answer is a line with `code`,
+`stdout` and `stderr`. A request with `here` is a command for this process itself: afterwards slabs are small, and
+models that it loads stay loaded for its children.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ def run(request: dict[str, Any], outputs: list[Any]) -> None:
     if "environment" in request:
         os.environ.clear()
         os.environ.update(request["environment"])
+    if "site" in request:
+        sys.path.append(request["site"])
     signal.alarm(request.get("timeout", 0))
     for descriptor, file in enumerate(outputs, start=1):
         os.dup2(file.fileno(), descriptor)

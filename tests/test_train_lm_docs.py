@@ -25,7 +25,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     lines = "".join(json.dumps({"title": str(n), "text": text}) + "\n" for n, text in enumerate(books))
     (tmp_path / "books.jsonl.xz").write_bytes(lzma.compress(lines.encode()))
     (tmp_path / "other.txt").write_text("\n\n".join(sentences(300, seed=7)))
-    ran = commands(PAGE)
+    ran = [command for command in commands(PAGE) if command[0] == "actpipe"]
     for command in ran:
         words = command[1:]
         evaluates = "--evaluate" in words
