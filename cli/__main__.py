@@ -25,6 +25,7 @@ COMMANDS = {
     "judge": ("judge", "Have the explanations of a report judged, by rules, models or people."),
     "convert": ("convert", "Bring a dictionary from or to another library's format."),
     "export": ("export", "Write a report or its latents for SAEDashboard, delphi or SAEBench."),
+    "single-file": ("single_file", "Write the page of a report as one HTML file."),
     "info": ("info", "Describe a store, a run, a dictionary or a model."),
     "verify": ("verify", "Check every byte of a store against its checksums."),
 }

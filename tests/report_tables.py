@@ -120,6 +120,7 @@ def _unit(
     return {
         "member": member,
         "feature": feature,
+        "sign": 1,
         "alive": bool(active.size),
         "count": int(active.size),
         "density": active.size / column.size,
@@ -159,13 +160,13 @@ def _examples(corpus: Corpus, member: str, feature: int, column: np.ndarray) -> 
             "peak": int(row - start),
         }
         window = {"tokens": corpus.tokens[start:stop].tolist(), "activations": column[start:stop].tolist()}
-        rows.append({"member": member, "feature": feature, "rank": rank, **place, **window})
+        rows.append({"member": member, "feature": feature, "sign": 1, "rank": rank, **place, **window})
     return rows
 
 
 def _histogram(member: str, feature: int, column: np.ndarray) -> dict[str, Any]:
     active = np.clip(column[column > 0], EDGES[0], EDGES[-1])
-    return {"member": member, "feature": feature, "bins": np.histogram(active, EDGES)[0].tolist()}
+    return {"member": member, "feature": feature, "sign": 1, "bins": np.histogram(active, EDGES)[0].tolist()}
 
 
 def _controls(corpus: Corpus, member: str, acts: np.ndarray, generator: np.random.Generator) -> list[dict[str, Any]]:

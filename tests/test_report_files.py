@@ -12,24 +12,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from actpipe.errors import Damaged, Mismatch, Missing
+from actpipe.analysis.scores.rule_json import Rule, RuleList
+from actpipe.errors import Damaged, Failure, Mismatch, Missing, Misuse
 from actpipe.report import write_report
+from actpipe.report.density_matched import above_controls
 from actpipe.report.distributions import edges, occupied, shares
 from actpipe.report.naming import name_members
 from actpipe.report.payload import number
+from actpipe.report.predicted import Predictor
+from actpipe.report.rules_interval import rules_interval, standard_f1
+from actpipe.report.single_file import write_single_file
 
+from .report_scores import MISTAKEN, write_scores
 from .report_tables import write_tables
 from .report_text import HOSTILE
 
+SCRIPT_LINES = 450  # without comments and empty lines
 SOURCE = Path(__file__).parent.parent / "actpipe" / "report"
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    write_tables(folder, features=70)
+    write_scores(folder, write_tables(folder, features=70))
     write_report(folder)
     return folder
 
@@ -42,19 +51,13 @@ def received(path: Path) -> tuple[str, Any]:
 
 
 def test_page_shards_and_libraries_are_written(out: Path) -> None:
-    assert sorted(path.name for path in (out / "data").iterdir()) == [
-        "0",
-        "1",
-        "2",
-        "3",
-        "4",
-        "report.js",
-        "vocabulary.js",
-    ]
-    assert sorted(path.name for path in (out / "data" / "3").iterdir()) == ["0.js", "1.js", "table.js"]
-    key, shard = received(out / "data" / "3" / "1.js")
-    assert key == "3/1"
-    assert list(shard) == [str(feature) for feature in range(64, 70)]
+    names = ["report.js", "theme.js", "units", "units.js", "vocabulary.js"]
+    assert sorted(path.name for path in (out / "data").iterdir()) == names
+    shards = sorted((out / "data" / "units").iterdir(), key=lambda path: int(path.stem))
+    assert [path.name for path in shards] == [f"{i}.js" for i in range(6)]  # 5 · 70 units, 64 a file
+    contents = [received(path) for path in shards]
+    assert [key for key, _ in contents] == [f"units/{i}" for i in range(6)]
+    assert [len(shard) for _, shard in contents] == [64] * 5 + [30]
     page = (out / "index.html").read_text()
     for name in re.findall(r'(?:src|href)="(assets/[^"]+)"', page):
         assert (out / name).is_file()
@@ -67,8 +70,7 @@ def test_writing_again_gives_the_same_bytes_and_leaves_nothing_of_before(out: Pa
         return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
     before = contents()
-    (out / "data" / "9").mkdir()
-    (out / "data" / "9" / "table.js").write_text("stale")
+    (out / "data" / "units" / "9.js").write_text("stale")
     assert write_report(out) == out / "index.html"
     assert contents() == before
 
@@ -89,27 +91,137 @@ def test_names_are_escaped_in_the_shell(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_contexts_keep_their_activations(out: Path) -> None:
-    import pyarrow.parquet as pq
+def blocks(out: Path, place: int) -> list[list[Any]]:
+    """The panel of the unit at `place` among all."""
+    found: list[list[Any]] = received(out / "data" / "units" / f"{place // 64}.js")[1][place % 64]
+    return found
 
+
+def test_windows_keep_their_tokens_and_activations(out: Path) -> None:
     rows = [r for r in pq.read_table(out / "parquet" / "examples.parquet").to_pylist() if r["member"].startswith("001")]
-    _, shard = received(out / "data" / "1" / "0.js")
-    for row in rows[:40]:
-        document, sequence, position, peak, tokens, active = shard[str(row["feature"])]["examples"][row["rank"]]
-        assert (document, sequence, position, peak) == tuple(
-            row[k] for k in ("document", "sequence", "position", "peak")
-        )
-        assert tokens == row["tokens"]
-        assert active == {str(i): number(a) for i, a in enumerate(row["activations"]) if a > 0}
+    for feature in range(16):
+        top = sorted((row for row in rows if row["feature"] == feature), key=lambda row: int(row["rank"]))[:12]
+        shown = [content["windows"] for kind, content in blocks(out, 70 + feature) if kind == "windows"]
+        if not top:
+            assert shown == []
+            continue
+        largest = max(row["activations"][row["peak"]] for row in top)
+        for row, (document, peak, tokens, levels, _) in zip(top, shown[0], strict=True):
+            assert (document, peak, tokens) == (row["document"], row["peak"], row["tokens"])
+            for share, activation in zip(levels, row["activations"], strict=True):
+                assert activation * 1000 / largest <= share < activation * 1000 / largest + 1.001
+                assert (share == 0) == (activation == 0)
+
+
+def test_windows_in_which_the_rules_are_wrong_are_shown_as_false_alarms(out: Path) -> None:
+    titles = {
+        feature: [content["title"] for kind, content in blocks(out, feature) if kind == "windows"]
+        for feature in (0, MISTAKEN)
+    }
+    assert titles[0] == ["Strongest", "Over its range", "Silent", "Near misses"]
+    assert titles[MISTAKEN] == ["Strongest", "Over its range", "False alarms", "Silent", "Near misses"]
+    shown = [content for kind, content in blocks(out, MISTAKEN) if kind == "windows"]
+    alarms = next(content for content in shown if content["title"] == "False alarms")
+    assert [(window[3], window[4]) for window in alarms["windows"]] == [([], [1])]  # silent, predicted at the middle
+
+
+def test_predictions_are_those_of_the_rules_that_are_published() -> None:
+    generator = np.random.default_rng(0)
+    patterns = [(3,), (1, 2), (2, None), (0, 1, None), (4, 4, 4), (1, 3), (5, 0, 2, 1)]
+    for _ in range(200):
+        chosen = generator.permutation(len(patterns))[:5]
+        rules = tuple(Rule(match=(patterns[i],), weight=float(generator.random())) for i in chosen)
+        fires_from = None if generator.random() < 0.1 else 0.4
+        published = RuleList(rules=rules, otherwise=0.1, fires_from=fires_from)
+        tokens = generator.integers(0, 6, size=32).tolist()
+        expected = np.flatnonzero(published.predict(tokens).fires).tolist()
+        assert Predictor(published.to_json()).fires(tokens) == expected
 
 
 def test_undefined_scores_are_null_and_not_numbers(out: Path) -> None:
-    _, table = received(out / "data" / "0" / "table.js")
+    _, table = received(out / "data" / "units.js")
     dead = table["count"].index(0)
-    assert [table[name][dead] for name in ("max", "entropy", "purity", "r2", "snippet")] == [None] * 5
+    assert [table[name][dead] for name in ("max", "entropy", "purity", "r2", "strongest", "rules", "above")] == [
+        None
+    ] * 7
     assert table["density"][dead] == 0
+    assert blocks(out, dead) == [["text", [blocks(out, dead)[0][1][0]]]]
+    assert blocks(out, dead)[0][1][0].startswith("Never fires on")
     assert number(float("nan")) is None
     assert number(123456.0) == 123500
+
+
+def test_the_table_holds_judgements_effects_seeds_and_intervals(out: Path) -> None:
+    _, table = received(out / "data" / "units.js")
+    _, report = received(out / "data" / "report.js")
+    alive = next(i for i, count in enumerate(table["count"]) if count)
+    held = {name: table[name][alive] for name in ("detection", "discrimination", "kl", "concept")}
+    assert held == {"detection": 0.8, "discrimination": 0.6, "kl": 0.0123, "concept": "form/plural"}
+    assert table["seeds"][:2] == [0, 1]
+    for low, f1, high in zip(table["rules_low"], table["rules"], table["rules_high"], strict=True):
+        assert f1 is None or low <= f1 <= high
+    shown = [column["field"] for column in report["columns"]]
+    assert shown[:5] == ["feature", "arm", "hook", "strongest", "says"]
+    assert "collides" not in shown  # no judge said so of any unit
+
+
+def test_an_interval_contains_the_truth_as_often_as_it_says() -> None:
+    generator, tpr, fpr = np.random.default_rng(1), 0.6, 0.004
+    n = np.full(2000, 50.0)
+    seen_tpr = generator.binomial(50, tpr, size=2000) / 50
+    seen_fpr = generator.binomial(20_000, fpr, size=2000) / 20_000
+    low, high = rules_interval(tpr=seen_tpr, fpr=seen_fpr, hits=n, others=np.full(2000, 20_000.0))
+    truth = standard_f1(np.array([tpr]), np.array([fpr]))[0]
+    assert 0.93 < ((low <= truth) & (truth <= high)).mean() < 0.97
+
+
+def test_a_unit_is_held_against_the_hardest_control_at_its_density() -> None:
+    density = np.geomspace(1e-4, 1e-1, 100)
+    easy, hard = (density, np.zeros(100)), (density, np.log10(density) + 4)  # 0 at 1e-4, 3 at 1e-1
+    above = above_controls(np.array([1.0, 5.0, 1.0]), np.array([1e-4, 1e-1, 0.0]), {"easy": easy, "hard": hard})
+    # The mean of the 25 nearest: at the ends of those up to a quarter of the way, 12 · 3/99 from the end.
+    assert above[:2] == pytest.approx([1 - 36 / 99, 5 - (3 - 36 / 99)])
+    assert np.isnan(above[2])
+    assert np.isnan(above_controls(np.array([1.0]), np.array([0.1]), {})).all()
+
+
+def test_the_verdict_says_which_scores_are_not_better_than_control(out: Path) -> None:
+    page = (out / "index.html").read_text()
+    assert "Rules tell when features fire: better than their hardest control (random directions) in 4 of 5" in page
+    assert "not better than control in any of 5 dictionaries" in page
+    assert "Exploratory: One seed a configuration" in page
+    assert "The mean is 1.03 times as long as the spread" in page
+    assert re.search(r"rules:executed <small>certified, exam 1\.00", page)
+
+
+def test_one_file_holds_what_its_header_says(out: Path, tmp_path: Path) -> None:
+    whole = write_single_file(out, tmp_path / "whole.html")
+    assert (whole.units, whole.details) == (350, 350)
+    page = whole.path.read_text()
+    assert "have a panel" not in page
+    assert not re.search(r'<script[^>]* src|<link rel="stylesheet"', page)
+    assert "unsafe-inline" not in page
+    limit = (whole.n_bytes - 60_000) / 1e6
+    part = write_single_file(out, tmp_path / "part.html", max_mb=limit, wanted=["001-relu-l1-1.0/9"])
+    assert 0 < part.details < 350
+    assert part.n_bytes <= limit * 1e6
+    page = part.path.read_text()
+    assert f"{part.details:,} of 350 units have a panel" in page
+    packed = dict(re.findall(r'<script type="text/plain" id="data/(units/\d+)">([^<]+)</script>', page))
+    shards = {key: json.loads(gzip.decompress(base64.b64decode(text))) for key, text in packed.items()}
+    assert sum(panel is not None for shard in shards.values() for panel in shard) == part.details
+    assert shards["units/1"][79 - 64] is not None
+    with pytest.raises(Misuse, match="no unit 'x/1'"):
+        write_single_file(out, tmp_path / "no.html", wanted=["x/1"])
+    with pytest.raises(Failure, match=r"above --max-mb 1"):
+        write_single_file(out, tmp_path / "no.html", max_mb=1.0)
+    assert not (tmp_path / "no.html").exists()
+
+
+def test_scripts_written_by_hand_stay_few() -> None:
+    scripts = [SOURCE / name for name in ("shell.js", "charts.js", "tokens.js", "table.js", "panel.js", "page.js")]
+    lines = [line.strip() for path in scripts for line in path.read_text().splitlines()]
+    assert len([line for line in lines if line and not line.startswith(("//", "/**", "*"))]) <= SCRIPT_LINES
 
 
 def test_integers_are_exact_and_measurements_are_rounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,9 @@ import pyarrow as pa
 import torch
 
 import actpipe
+from actpipe.harvest.live import LiveStore
+from actpipe.store.advice import advice
+from actpipe.store.health import examine
 
 from .analysed import Analysed
 from .config import AnalyzeConfig
@@ -101,6 +105,7 @@ def summarize(
         "window": {"length": WINDOW, "peak": PEAK, "per_unit": KEEP},
         "vocabulary": "vocabulary.json",
         "controls": {"per_member": CONTROL_UNITS, "members": tally.controls},
+        "health": _health(inputs),
         "undefined": {table: dict(counter) for table, counter in tally.undefined.items()},
         "notes": [*_notes(inputs, config, corpus, tally), *tally.notes, *notes],
         "inputs": digest,
@@ -127,6 +132,14 @@ def _store(inputs: Inputs) -> dict[str, Any]:
         "dtype": store.dtype,
         "complete": len(inputs.slabs) == store.n_slabs,
     }
+
+
+def _health(inputs: Inputs) -> dict[str, Any]:
+    """Of the rows of each hook, with advice; a store whose rows are computed when asked for knows nothing of them."""
+    if isinstance(inputs.store, LiveStore):
+        return {}
+    found = {hook: examine(inputs.store, hook) for hook in inputs.hooks}
+    return {hook: asdict(health) | {"advice": advice(health)} for hook, health in found.items()}
 
 
 def _notes(inputs: Inputs, config: AnalyzeConfig, corpus: Corpus, tally: Tally) -> list[str]:

@@ -13,8 +13,6 @@ R2_STEP = 0.05
 R2_LOWEST = -0.2  # the corrected R² may be slightly negative; lower values are counted in the first bin
 ENTROPY_STEP = 0.5  # bits
 
-TRAINED = "trained"
-
 Edges = np.ndarray[Any, np.dtype[np.float64]]
 
 

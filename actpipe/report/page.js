@@ -1,110 +1,106 @@
-// The page: the chosen dictionary, the open feature, addresses (#member/feature), keys.
+// The page of a report: which dictionaries are chosen, which unit is open, the address that says so, keys.
 "use strict";
 
 let report; // data/report.js
-let dictionary = null; // the chosen one, with its table
+let rows; // one object a unit, in the order of the shards
 let table; // Tabulator
-let open = null; // number of the open feature
+let chosen = new Set(); // numbers of the dictionaries whose units are in the table
+let open = null; // the row of the open unit
 let opener = null; // what had the focus before the panel
+const marks = new Set(JSON.parse(remember("marks") ?? "[]")); // "member/number" of the units that the reader marked
 
-async function chooseMember(index) {
-  const member = report.members[index];
-  const columns = await load(`${index}/table`);
-  dictionary = {
-    ...member, index, table: rowsOf(columns), charts: columns.charts, sorted: {}, rows: report.rows, edges: report.edges[member.hook],
-    controls: report.controls[member.member] ?? {}, specifications: report.specifications,
-  };
-  $("member").value = String(index);
-  $("member-name").textContent = member.label;
-  document.querySelectorAll("tr[data-member]").forEach((row) => row.classList.toggle("chosen", Number(row.dataset.member) === index));
-  showTiles();
-  showChips();
-  await table.setData(dictionary.table);
-  applyQuery();
-  await Promise.all([drawSweep(), drawMember()]);
-}
+const address = () => new URLSearchParams(location.hash.slice(1));
+const nameOf = (row) => `${report.members[row.member].member}/${row.feature}`;
 
-function showTiles() {
-  const d = dictionary;
-  const tile = (title, value, note) => make("div", {}, make("dt", {}, title), make("dd", {}, value, " ", make("small", {}, note)));
-  $("tiles").replaceChildren(
-    tile("L0", say(d.l0 ?? d.analysed_l0), "features a token"),
-    tile("FVU", say(d.fvu), "variance unexplained"),
-    ...(d.loss_recovered === null ? [] : [tile("Loss recovered", sayShare(d.loss_recovered), `ΔCE ${say(d.delta_ce)} nats`)]),
-    tile("Alive", d.alive_units.toLocaleString("en-US"), `of ${d.units.toLocaleString("en-US")}`),
-    tile("Dense", d.dense_units.toLocaleString("en-US"), "fire on > 10 % of tokens"),
-    tile("Token features", d.token_units.toLocaleString("en-US"), "token R² > 0.8"),
-  );
-}
-
-function showChips() {
-  $("chips").replaceChildren(...READY.map(([name, query]) => {
-    const n = dictionary.table.filter(parseQuery(query)).length;
-    return make("button", { type: "button", "data-query": query, onclick: () => setQuery(query) }, name, " ", make("small", {}, n.toLocaleString("en-US")));
-  }));
-}
-
-function setQuery(query) {
-  $("query").value = query;
-  applyQuery();
-}
-
-function applyQuery() {
-  const query = $("query").value.trim();
-  if (query) table.setFilter(parseQuery(query));
-  else table.clearFilter();
-  document.querySelectorAll("#chips button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.query === query)));
-}
-
-async function drawSweep() {
-  for (const name of ["fvu", "delta_ce"]) {
-    const node = document.querySelector(`[data-chart=${name}]`);
-    if (!node) continue;
-    if (!views.has(node)) {
-      const view = await draw(node, report.specifications[name], { rows: report.members });
-      view.addEventListener("click", (_event, item) => { if (item?.datum?.member) go(item.datum.member); });
-    }
-    setParameter(node, "chosen", dictionary.member);
+/** The address of this page with some parameters changed; null takes one away. */
+function addressWith(changes) {
+  const parameters = address();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) parameters.delete(name);
+    else parameters.set(name, value);
   }
+  return `#${parameters.toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`;
 }
 
-async function drawMember() {
-  for (const name of ["token_r2", "token_entropy", "density"]) {
-    await draw(document.querySelector(`[data-chart=${name}]`), report.specifications[name], { rows: dictionary.charts[name] });
-  }
-  const node = document.querySelector("[data-chart=map]");
-  const points = dictionary.table.filter((row) => row.count > 0 && row.r2 !== null);
-  const rows = points.map(({ feature, density, r2, top }) => ({ feature, density, r2, text: textOf(top[0]) }));
-  const view = await draw(node, report.specifications.map, { rows });
-  view.addEventListener("click", (_event, item) => { if (item?.datum?.feature !== undefined) go(dictionary.member, item.datum.feature); });
-  let waiting;
-  let brushed = "";
-  view.addSignalListener("brush", (_name, { density, r2 }) => {
-    clearTimeout(waiting);
-    if (!density && brushed && $("query").value === brushed) setQuery("");
-    if (density && r2) waiting = setTimeout(() => setQuery(brushed = rangeQuery({ density, r2 })), 150);
+/** Columns as loaded → one object a unit. */
+function rowsOf(columns) {
+  const fields = Object.keys(columns);
+  return columns.feature.map((_, index) => {
+    const row = { index };
+    for (const field of fields) row[field] = columns[field][index] ?? null;
+    row.arm = report.members[row.member].label;
+    row.hook = report.members[row.member].hook;
+    row.mark = marks.has(nameOf(row)) ? "★" : null;
+    return row;
   });
-  if (open !== null) setParameter(node, "chosen", open);
 }
 
-/** Ranges by score → the filter that says them. */
-function rangeQuery(ranges) {
-  return Object.entries(ranges).map(([name, [low, high]]) => `${name}>${Number(low.toPrecision(2))} ${name}<${Number(high.toPrecision(2))}`).join(" ");
+/** Dictionaries of the address: `arm` holds their numbers; all when it is empty, that of the middle when it is absent. */
+function choose(parameter) {
+  const all = report.members.map((_, index) => index);
+  const named = parameter === "" ? all : (parameter ?? "").split(".").map(Number).filter((index) => all.includes(index) && parameter !== null);
+  chosen = new Set(named.length ? named : [report.start]);
+  const single = chosen.size === 1 ? [...chosen][0] : null;
+  $("member").value = single ?? "";
+  document.querySelectorAll("tr[data-member]").forEach((row) => row.classList.toggle("chosen", chosen.has(Number(row.dataset.member))));
+  const charted = single ?? report.start;
+  $("member-name").textContent = report.members[charted].label;
+  setParameter("member", charted);
+  table.setFilter((row) => chosen.has(row.member));
 }
 
-async function openFeature(feature) {
-  const at = dictionary.table.findIndex((row) => row.feature === feature);
-  if (at < 0) return closePanel();
-  const shard = await load(`${dictionary.index}/${Math.floor(at / report.shard)}`);
+/** A selection drawn over a chart → filters: {field: [low, high]}. */
+function brushed(kind, ranges) {
+  const entries = Object.entries(ranges);
+  if (kind === "members") {
+    const points = report.charts.fvu.datasets.rows.filter((row) => entries.every(([field, [a, b]]) => row[field] >= Math.min(a, b) && row[field] <= Math.max(a, b)));
+    location.hash = addressWith({ arm: points.map((row) => row.member).join(".") });
+  } else {
+    for (const [field, range] of entries) {
+      table.setHeaderFilterValue(field, range.map((x) => Number(x.toPrecision(2))).sort((a, b) => a - b).join(".."));
+    }
+  }
+}
+
+async function drawCharts() {
+  const charted = chosen.size === 1 ? [...chosen][0] : report.start;
+  await drawAll(report.charts, { member: charted, metric: $("metric")?.value });
+  for (const node of document.querySelectorAll("[data-brush]")) {
+    let waiting;
+    views.get(node).addSignalListener("brush", (_name, ranges) => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => { if (Object.keys(ranges).length) brushed(node.dataset.brush, ranges); }, 200);
+    });
+  }
+}
+
+/** The row of MEMBER/NUMBER; undefined where there is none. */
+function unitOf(name) {
+  const [, member, number] = /^(.*)\/(\d+)$/.exec(name) ?? [];
+  const index = report.members.findIndex((each) => each.member === member);
+  return rows.find((row) => row.member === index && row.feature === Number(number));
+}
+
+async function openUnit(row) {
+  const shard = await load(`units/${Math.floor(row.index / report.shard)}`).catch((error) => { if ($("details")) return []; throw error; });
+  const blocks = shard[row.index % report.shard] ?? [["text", [$("details")?.textContent ?? "This unit has no panel."]]];
   if ($("panel").hidden) opener = document.activeElement;
-  open = feature;
+  open = row;
   $("panel").hidden = false;
   document.body.classList.add("with-panel");
-  showPanel($("panel"), dictionary, dictionary.table[at], shard[feature], { step, close: () => go(dictionary.member) });
+  const buttons = [
+    ["↑", "Previous unit (k)", () => step(-1)], ["↓", "Next unit (j)", () => step(1)],
+    [row.mark ?? "☆", "Mark this unit (m); marks stay in this browser and in the CSV", mark],
+    ["Copy", "Copy this unit as JSON (c)", () => navigator.clipboard.writeText(JSON.stringify({ ...row, panel: blocks }, null, 1))],
+    ["✕", "Close (Esc)", () => { location.hash = addressWith({ u: null }); }],
+  ];
+  const address_ = (other, feature) => addressWith({ u: nameOf({ member: other, feature }) });
+  showPanel($("panel"), blocks, buttons, { unit: row, report, address: address_ });
   $("panel").scrollTop = 0;
   $("panel").focus({ preventScroll: true });
-  markRow();
-  setParameter(document.querySelector("[data-chart=map]"), "chosen", feature);
+  showOpenRow();
+  const shown = table.getRows("active").find((each) => each.getData() === row);
+  if (shown) await table.scrollToRow(shown, "center", false);
   return undefined;
 }
 
@@ -112,79 +108,83 @@ function closePanel() {
   open = null;
   $("panel").hidden = true;
   document.body.classList.remove("with-panel");
-  markRow();
+  showOpenRow();
   opener?.focus?.({ preventScroll: true });
 }
 
-function markRow() {
-  table.getRows("active").forEach((row) => row.getElement().classList.toggle("open", row.getData().feature === open));
-  if (open !== null) table.scrollToRow(open, "center", false).catch(() => {}); // filtered out: nothing to scroll to
+function showOpenRow() {
+  table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData() === open));
 }
 
-/** The next feature in the order and filter of the table. */
+/** The next unit in the order and filter of the table. */
 function step(by) {
-  const order = table.getRows("active").map((row) => row.getData().feature);
-  const next = order[order.indexOf(open) + by];
-  if (next !== undefined) go(dictionary.member, next);
+  const order = table.getRows("active");
+  const next = order[order.findIndex((row) => row.getData() === open) + by];
+  if (next) location.hash = addressWith({ u: nameOf(next.getData()) });
 }
 
-function go(member, feature) {
-  location.hash = feature === undefined ? encodeURIComponent(member) : `${encodeURIComponent(member)}/${feature}`;
+function mark() {
+  const name = nameOf(open);
+  if (!marks.delete(name)) marks.add(name);
+  remember("marks", JSON.stringify([...marks]));
+  table.updateData([{ index: open.index, mark: marks.has(name) ? "★" : null }]).then(() => openUnit(open));
 }
 
-/** A part of the address; what is no address stands for itself and so for no dictionary. */
-function decoded(part) {
-  try { return decodeURIComponent(part); } catch { return part; }
-}
-
+/** Bring the page to what the address says. */
 async function route() {
-  const [name, feature] = location.hash.slice(1).split("/");
-  const found = report.members.findIndex((member) => member.member === decoded(name));
-  const index = found >= 0 ? found : dictionary?.index ?? defaultMember();
   try {
-    if (dictionary?.index !== index) await chooseMember(index);
-    if (feature !== undefined && /^\d+$/.test(feature)) await openFeature(Number(feature));
-    else if (open !== null) closePanel();
+    const unit = unitOf(address().get("u"));
+    choose(address().get("arm") ?? (unit ? String(unit.member) : null));
+    setView(table, report.columns, address());
+    if (unit) await openUnit(unit);
+    else if (open) closePanel();
   } catch (error) { complain(error); }
 }
 
-/** The dictionary in the middle of the sweep by sparsity. */
-function defaultMember() {
-  const order = report.members.map((member, index) => [member.l0 ?? member.analysed_l0 ?? 0, index]).sort((a, b) => a[0] - b[0]);
-  return order[Math.floor((order.length - 1) / 2)][1];
+/** Bring the address to what the table shows, without a step in the history. */
+function keepView() {
+  const { u, arm } = Object.fromEntries(address());
+  const parameters = new URLSearchParams({ ...(u !== undefined && { u }), ...(arm !== undefined && { arm }), ...viewOf(table, report.columns) });
+  history.replaceState(null, "", `#${parameters.toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`);
 }
 
 function keys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
-  if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
-  else if (event.key === "Escape" && open !== null) go(dictionary.member);
-  else if (event.key === "/") { event.preventDefault(); $("query").focus(); }
+  const acts = { j: () => step(1), k: () => step(-1), "/": () => document.querySelector(".tabulator-header-filter input").focus() };
+  const ofUnit = { m: mark, c: () => document.querySelectorAll("#panel button")[3].click(), Escape: () => { location.hash = addressWith({ u: null }); } };
+  const act = acts[event.key] ?? (open && ofUnit[event.key]);
+  if (act) { event.preventDefault(); act(); }
 }
 
-async function redraw() {
-  views.forEach((view) => view.finalize());
-  views.clear();
-  if (dictionary) { await drawSweep(); await drawMember(); if (open !== null) await openFeature(open); }
+function offerColumns() {
+  $("columns").append(...report.columns.map(({ field, title, about }) => make("label", { title: about },
+    make("input", { type: "checkbox", checked: table.getColumn(field).isVisible(), onchange: () => table.getColumn(field).toggle() }), " ", title)));
 }
 
 async function start() {
-  dress(redraw);
+  dress(() => { if (table) drawCharts().then(() => open && openUnit(open)); });
   try {
-    const [vocabulary, loaded] = await Promise.all([load("vocabulary"), load("report")]);
+    const [vocabulary, columns, loaded] = await Promise.all(["vocabulary", "units", "report"].map(load));
     vocabulary.ids.forEach((id, i) => texts.set(id, vocabulary.texts[i]));
     report = loaded;
+    rows = rowsOf(columns);
+    loading.delete("units"); // the rows hold it now
   } catch (error) { complain(error); return; }
-  const counted = (n) => { $("count").textContent = `${n.toLocaleString("en-US")} of ${(dictionary?.units ?? 0).toLocaleString("en-US")}`; };
-  table = await buildTable($("table"), report.rows, { open: (feature) => go(dictionary.member, feature), filtered: counted });
-  table.on("renderComplete", () => table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData().feature === open)));
-  $("query").addEventListener("input", applyQuery);
-  $("member").addEventListener("change", (event) => go(report.members[Number(event.target.value)].member));
-  $("csv").addEventListener("click", () => table.download(writeCsv(table), `${dictionary.member}.csv`));
+  table = await buildTable($("table"), rows, report.columns);
+  table.on("rowClick", (_event, row) => { location.hash = addressWith({ u: nameOf(row.getData()) }); });
+  table.on("renderComplete", showOpenRow);
+  table.on("dataFiltered", (_filters, found) => { $("count").textContent = `${found.length.toLocaleString("en-US")} of ${rows.length.toLocaleString("en-US")}`; });
+  await route();
+  for (const event of ["dataFiltered", "dataSorted", "columnVisibilityChanged"]) table.on(event, keepView);
+  offerColumns();
+  $("member").addEventListener("change", (event) => { location.hash = addressWith({ arm: event.target.value }); });
+  $("metric")?.addEventListener("change", (event) => setParameter("metric", event.target.value));
+  $("csv").addEventListener("click", () => table.download("csv", "units.csv"));
   document.addEventListener("keydown", keys);
   window.addEventListener("hashchange", route);
-  if (location.hash.includes("/")) $("features").scrollIntoView({ behavior: "instant" });
-  await route();
+  if (address().has("u")) $("units").scrollIntoView({ behavior: "instant" });
+  await drawCharts();
   document.documentElement.dataset.ready = "true";
 }
 

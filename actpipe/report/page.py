@@ -1,153 +1,266 @@
-"""Tables → page: the shell (jinja2), the data (one folder of scripts a dictionary), the libraries."""
+"""Tables → the page of a report: what it shows, in the order of page.html, and the data that it loads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .charts import specifications
-from .distributions import TRAINED, edges, occupied, shares
+from . import chart_data, charts
+from .columns import UnitTable
+from .member_units import MemberUnits
 from .naming import Names, name_members
-from .payload import SHARD_UNITS, UNIT_SCORES, Said, Vocabulary, member_table, number, panel
-from .shell import CHARTS, TABLE, Datum, Page
+from .panels import Panels
+from .payload import Vocabulary
+from .predicted import Predictor
+from .shell import CHARTS, SOURCE, TABLE, TOKENS, Datum, Page
 from .tables import ReportTables, Row
+from .verdicts import HEADLINE, lints, verdicts
+from .windows import by_unit, shown, thinned
 
-SOURCE = Path(__file__).parent
-SCRIPTS = ("tokens.js", "table.js", "panel.js", "page.js")
-DISTRIBUTED = ("density", "token_r2", "token_entropy")
-CONTROLS = ("random_directions", "shuffled_tokens")
+__all__ = ["HEADLINE", "ReportPage", "write_page"]
 
-# What the page says of each dictionary beside its names; columns of members.parquet.
-MEMBER_NUMBERS = (
-    *("width", "units", "l1", "k", "seed", "l0", "fvu", "dead", "delta_ce", "loss_recovered", "analysed_l0"),
-    *("alive_units", "dead_units", "dense_units", "token_units"),
-)
+SHARD_UNITS = 64  # a data file holds the panels of so many units
+SCRIPTS = (TOKENS, SOURCE / "table.js", SOURCE / "panel.js", SOURCE / "page.js")
+_WINDOW = ["member", "feature", "sign", "document", "tokens", "activations", "peak"]
 
-
-# Metric → what heads its column in the table of means.
-HEADLINE = {
-    "rules_f1_std": "Rules, F1",
-    "concept_f1_std": "Concept, F1",
-    "ms_c": "MonoSemanticity",
-    "ms_beyond_words": "beyond words",
-}
+Keep = Callable[[int, int], bool]  # member and place of a unit → whether the page holds its panel
 
 
 def write_page(out: Path) -> Path:
-    tables = ReportTables.open(out)
-    names = name_members(tables.members)
-    return _page(tables, names).write(out, _data(tables, names))
+    """Write the page of the tables in `out` beside them, with every panel."""
+    page = ReportPage(ReportTables.open(out))
+    return page.page().write(out, page.data())
 
 
-def _data(tables: ReportTables, names: list[Names]) -> Iterator[Datum]:
-    vocabulary = Vocabulary(tables.vocabulary)
-    for index, member in enumerate(tables.members):
-        yield from _of_member(tables, member, str(index), vocabulary)
-    yield "vocabulary", vocabulary.script()
-    yield "report", _report(tables, names)
+@dataclass(frozen=True)
+class ReportPage:
+    tables: ReportTables
 
+    @cached_property
+    def names(self) -> list[Names]:
+        return name_members(self.tables.members)
 
-def _of_member(tables: ReportTables, member: Row, key: str, vocabulary: Vocabulary) -> Iterator[Datum]:
-    name = member["member"]
-    units: list[Row] = tables.of_member("units", name).to_pylist()
-    bins = {row["feature"]: row["bins"] for row in tables.of_member("histograms", name).to_pylist()}
-    examples = _examples(tables, name)
-    best = {feature: rows[0] for feature, rows in examples.items()}
-    said = _said(tables, name)
-    table = member_table(units, best, vocabulary, said) | {"charts": _distributions(tables, name, units)}
-    yield f"{key}/table", table
-    for shard, start in enumerate(range(0, len(units), SHARD_UNITS)):
-        yield (
-            f"{key}/{shard}",
-            {
-                str(unit["feature"]): panel(
-                    unit, bins.get(unit["feature"], []), examples.get(unit["feature"], []), vocabulary, said
-                )
-                for unit in units[start : start + SHARD_UNITS]
+    @cached_property
+    def members(self) -> list[MemberUnits]:
+        return [MemberUnits(self.tables, row, index) for index, row in enumerate(self.tables.members)]
+
+    def page(self, details: str | None = None) -> Page:
+        """`details`: a sentence on which units have a panel, where not all do."""
+        rows = [{**row, "label": name.label} for row, name in zip(self.tables.members, self.names, strict=True)]
+        labels = {row["member"]: row["label"] for row in rows}
+        means = self.tables.means(tuple(HEADLINE))
+        return Page(
+            template="page.html",
+            scripts=SCRIPTS,
+            libraries=CHARTS + TABLE,
+            values={
+                "summary": self.tables.summary,
+                "members": rows,
+                "sparsity": self._sparsity,
+                "headline": _headline(self.tables.members, means),
+                "verdicts": verdicts(means, labels),
+                "lints": lints(self.tables.members, means, labels),
+                "judges": _judges(self.tables.folder),
+                "pairs": self.tables.rows("seed_pairs"),
+                "health": self.tables.summary.get("health", {}),
+                "labels": labels,
+                "tables": self.tables.names,
+                "details": details,
+                "by_density": {
+                    metric: HEADLINE.get(metric, "Vendi, as a share of that of random texts")
+                    for metric in chart_data.BY_DENSITY
+                },
             },
         )
 
+    def data(self, keep: Keep = lambda _member, _place: True) -> Iterator[Datum]:
+        """Panels in shards, then what the page loads at once."""
+        vocabulary, table, charted, shards = Vocabulary(self.tables.vocabulary), UnitTable(), Charted(), Shards()
+        strips = []
+        for units in self.members:
+            table.add(units)
+            charted.add(units, self.names[units.index].label)
+            panels = Panels(units, vocabulary, self._numbering, self._widths)
+            strips.append(panels.strips.shared())
+            yield from shards.add(self._panels(panels, units, table, keep))
+            _forget(units)
+        yield from shards.rest()
+        for tokens in (*table.values["top"], *(each[0] for each in table.values["strongest"] if each)):
+            vocabulary.use(tokens)
+        yield "vocabulary", vocabulary.script()
+        yield "units", table.values
+        yield "report", self._report(table, charted) | {"strips": strips}
 
-def _said(tables: ReportTables, member: str) -> Said:
-    """What the scores say of each unit, where they were computed."""
-    texts, concepts = {}, {}
-    if tables.has("explanations"):
-        for row in tables.of_member("explanations", member).to_pylist():
-            if row["source"] == "rules":
-                texts[row["feature"]] = row["text"]
-    if tables.has("concepts"):
-        for row in tables.of_member("concepts", member).to_pylist():
-            if row["rank"] == 0:
-                concepts[row["feature"]] = row["concept"]
-    return Said(texts, concepts, tables.unit_scores(member, tuple(UNIT_SCORES.values())))
+    def _panels(self, panels: Panels, units: MemberUnits, table: UnitTable, keep: Keep) -> Iterator[Any]:
+        """Of each unit in turn, null where it is left out; its strongest context goes into the table."""
+        windows = Windows(units)
+        for place, number in enumerate(units.columns["feature"]):
+            top, samples = windows.of(number)
+            table.add_strongest(top[0] if top else None)
+            if not keep(units.index, place):
+                yield None
+                continue
+            rules = next((row["rule"] for row in units.explanations.get(number, []) if row["source"] == "rules"), None)
+            yield panels.blocks(place, shown(top, samples, Predictor(rules) if rules else None))
+
+    def _report(self, table: UnitTable, charted: Charted) -> dict[str, Any]:
+        members = [
+            {"member": row["member"], "hook": row["hook"], "label": name.label}
+            for row, name in zip(self.tables.members, self.names, strict=True)
+        ]
+        return {
+            "members": members,
+            "columns": table.described(several_hooks=len(self.tables.summary["hooks"]) > 1),
+            "charts": charted.charts(self._pareto(), self._sparsity),
+            "shard": SHARD_UNITS,
+            "start": _middle(self._sparse),
+        }
+
+    def _pareto(self) -> list[Row]:
+        scores = {row["member"]: row["mean"] for row in self.tables.means(("rules_f1_std",))}
+        return chart_data.pareto_rows(self.tables.members, self.names, self._sparse, scores)
+
+    @cached_property
+    def _effective(self) -> dict[str, float]:
+        """Member → its L0_eff, where effects were measured for all."""
+        found = {row["member"]: row["value"] for row in self.tables.rows("fidelity") if row["metric"] == "l0_eff_95"}
+        return found if all(row["member"] in found for row in self.tables.members) else {}
+
+    @property
+    def _sparse(self) -> list[float | None]:
+        """By L0 on held-out text, of baselines on that analysed, where L0_eff is not known."""
+        members = self.tables.members
+        return [self._effective.get(m["member"], m["analysed_l0"] if m["l0"] is None else m["l0"]) for m in members]
+
+    @property
+    def _sparsity(self) -> str:
+        return "L0 at 95 % of the contributions" if self._effective else "L0, features firing a token"
+
+    @cached_property
+    def _numbering(self) -> dict[str, int]:
+        return {units.name: units.index for units in self.members}
+
+    @cached_property
+    def _widths(self) -> dict[str, int]:
+        return {row["member"]: int(row["width"]) for row in self.tables.members}
 
 
-def _headline(tables: ReportTables) -> list[dict[str, Any]]:
+class Windows:
+    """Windows of the units of a dictionary, asked for in the order of the tables; read as they are needed."""
+
+    def __init__(self, units: MemberUnits) -> None:
+        tables, name = units.tables, units.name
+        parts = tables.parts_of_member("examples", name, [*_WINDOW, "rank"])
+        self._top = Runs(by_unit(parts))
+        samples = tables.parts_of_member("samples", name, [*_WINDOW, "stratum"]) if tables.has("samples") else iter(())
+        self._samples = Runs(by_unit(thinned(part) for part in samples))
+
+    def of(self, number: int) -> tuple[list[Row], list[Row]]:
+        return self._top.of(number), self._samples.of(number)
+
+
+class Runs:
+    """(number, rows) in the order of the units, some left out."""
+
+    def __init__(self, runs: Iterator[tuple[int, list[Row]]]) -> None:
+        self._runs = runs
+        self._next = next(runs, None)
+
+    def of(self, number: int) -> list[Row]:
+        if self._next is None or self._next[0] != number:
+            return []
+        rows = self._next[1]
+        self._next = next(self._runs, None)
+        return rows
+
+
+class Shards:
+    """Panels → data files of SHARD_UNITS, across dictionaries; a file without any panel is left out."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._pending: list[Any] = []
+
+    def add(self, panels: Iterator[Any]) -> Iterator[Datum]:
+        for panel in panels:
+            self._pending.append(panel)
+            if len(self._pending) == SHARD_UNITS:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[Datum]:
+        if any(panel is not None for panel in self._pending):
+            yield f"units/{self._number}", self._pending
+        self._number, self._pending = self._number + 1, []
+
+
+class Charted:
+    """The data of the charts, gathered dictionary by dictionary."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[Row]] = {
+            name: [] for name in ("token_r2", "token_entropy", "density", "by_density", "map", "seeds")
+        }
+
+    def add(self, units: MemberUnits, label: str) -> None:
+        for score in (*chart_data.DISTRIBUTED, "density"):
+            self._of[score] += chart_data.distributions(units, score)
+        self._of["by_density"] += chart_data.by_density(units)
+        self._of["map"] += chart_data.unit_map(units)
+        self._of["seeds"] += chart_data.found_in_seeds(units, label)
+
+    def charts(self, pareto: list[Row], sparsity: str) -> dict[str, dict[str, Any]]:
+        """Name → {spec, datasets}: what `drawAll` of charts.js takes; charts of a panel bring their own data."""
+        controls = chart_data.control_names(self._of["token_r2"])
+        groups = [charts.OWN, *chart_data.control_names(self._of["by_density"])]
+        metric = next((row["metric"] for row in self._of["by_density"]), "")
+        drawn = {
+            "fvu": (charts.pareto("fvu", "FVU, held out (lower is better)", sparsity), pareto),
+            "delta_ce": (charts.pareto("delta_ce", "ΔCE in nats (lower is better)", sparsity), pareto),
+            "token_r2": (charts.distribution("token R²", controls), self._of["token_r2"]),
+            "token_entropy": (charts.distribution("token entropy, bits", controls), self._of["token_entropy"]),
+            "density": (
+                charts.distribution("share of tokens on which a feature fires", [], log=True),
+                self._of["density"],
+            ),
+            "token_units": (charts.by_density("token", metric, groups, chart_data.DENSITIES), self._of["by_density"]),
+            "context_units": (
+                charts.by_density("context", metric, groups, chart_data.DENSITIES),
+                self._of["by_density"],
+            ),
+            "map": (charts.unit_map(), self._of["map"]),
+            "seeds": (charts.stability(), self._of["seeds"]),
+        }
+        own = {"activations": charts.activations(), "positions": charts.positions(), "steering": charts.steering()}
+        with_data = {name: {"spec": spec, "datasets": {"rows": rows}} for name, (spec, rows) in drawn.items()}
+        return with_data | {name: {"spec": spec} for name, spec in own.items()}
+
+
+def _forget(units: MemberUnits) -> None:
+    """What was read of a dictionary is not needed again, and there may be many."""
+    for name in [name for name in vars(units) if name not in ("tables", "member", "index")]:
+        del vars(units)[name]
+
+
+def _headline(members: Sequence[Row], means: Sequence[Row]) -> list[dict[str, Any]]:
     """For each member and metric its mean, and how far above the hardest control; nothing where no score was asked."""
-    rows = {(row["member"], row["metric"]): row for row in tables.means(tuple(HEADLINE))}
-    present = [metric for metric in HEADLINE if any((m["member"], metric) in rows for m in tables.members)]
-    cells = [[rows.get((member["member"], metric)) for metric in present] for member in tables.members]
+    rows = {(row["member"], row["metric"]): row for row in means}
+    present = [metric for metric in HEADLINE if any((member["member"], metric) in rows for member in members)]
+    cells = [[rows.get((member["member"], metric)) for metric in present] for member in members]
     return [{"metrics": [HEADLINE[metric] for metric in present], "cells": cells}] if present else []
 
 
-def _examples(tables: ReportTables, member: str) -> dict[int, list[Row]]:
-    """Contexts of every feature, strongest first."""
-    grouped: dict[int, list[Row]] = {}
-    for row in tables.of_member("examples", member).to_pylist():
-        grouped.setdefault(row["feature"], []).append(row)
-    for rows in grouped.values():
-        rows.sort(key=lambda row: int(row["rank"]))
-    return grouped
+def _judges(report: Path) -> dict[str, Any]:
+    """Name → its entry, of the judges that were asked."""
+    path = report / "judges.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["judges"] if path.is_file() else {}
+    return found
 
 
-def _distributions(tables: ReportTables, member: str, units: list[Row]) -> dict[str, Any]:
-    controls = tables.of_member("controls", member, ["member", "control", *DISTRIBUTED]).to_pylist()
-    rows, distinct = tables.summary["tokens"], tables.summary["distinct_tokens"]
-    charts: dict[str, Any] = {}
-    for score in DISTRIBUTED:
-        bin_edges = edges(score, rows=rows, distinct_tokens=distinct)
-        values = [unit[score] for unit in units if unit["alive"]]
-        charts[score] = shares(values, bin_edges, TRAINED)
-        for control in CONTROLS if score != "density" else ():  # controls take the density of the features
-            values = [row[score] for row in controls if row["control"] == control]
-            charts[score] += shares(values, bin_edges, control)
-    charts["density"] = occupied(
-        charts["density"]
-    )  # its range is set by the least density that could be, often far away
-    return charts
-
-
-def _report(tables: ReportTables, names: list[Names]) -> dict[str, Any]:
-    summary = tables.summary
-    members = [
-        {"member": row["member"], "hook": row["hook"], "label": name.label, "series": name.series, "tag": name.tag}
-        | {column: number(row.get(column)) for column in MEMBER_NUMBERS}
-        for row, name in zip(tables.members, names, strict=True)
-    ]
-    return {
-        "members": members,
-        "specifications": specifications(),
-        "edges": {hook: [number(edge) for edge in values] for hook, values in summary["histogram_edges"].items()},
-        "controls": summary.get("controls", {}).get("members", {}),
-        "rows": summary["tokens"],
-        "distinct": summary["distinct_tokens"],
-        "shard": SHARD_UNITS,
-    }
-
-
-def _page(tables: ReportTables, names: list[Names]) -> Page:
-    members = [{**row, "label": name.label} for row, name in zip(tables.members, names, strict=True)]
-    return Page(
-        template="page.html",
-        scripts=tuple(SOURCE / name for name in SCRIPTS),
-        libraries=CHARTS + TABLE,
-        values={
-            "summary": tables.summary,
-            "members": members,
-            "headline": _headline(tables),
-            "tables": tables.names,
-            "has_delta_ce": any(row["delta_ce"] is not None for row in members),
-            "has_loss_recovered": any(row["loss_recovered"] is not None for row in members),
-        },
-    )
+def _middle(sparsity: Sequence[float | None]) -> int:
+    """The dictionary in the middle of the sweep by sparsity: the one that the page begins with."""
+    order = sorted(range(len(sparsity)), key=lambda index: sparsity[index] or 0)
+    return order[(len(order) - 1) // 2]

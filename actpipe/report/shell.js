@@ -72,23 +72,20 @@ function remember(name, value) {
   return null;
 }
 
-/** A number for reading: three digits, and an exponent only where nobody would write it out. */
-function say(value) {
-  if (value === null || value === undefined) return "–";
-  const size = Math.abs(value);
-  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
-  return (size > 0 && size < 1e-4 ? value.toExponential(1) : value.toPrecision(3)).replace("-", "−");
-}
+const WRITTEN = { // kind of number → how people read it
+  number: { maximumSignificantDigits: 3 },
+  tiny: { maximumSignificantDigits: 2, notation: "scientific" },
+  share: { maximumSignificantDigits: 2, style: "percent" },
+  unit: { minimumFractionDigits: 2, maximumFractionDigits: 2 },
+  integer: {},
+};
+const writers = Object.fromEntries(Object.entries(WRITTEN).map(([kind, options]) => [kind, new Intl.NumberFormat("en-US", { ...options, signDisplay: "negative" })]));
 
-/** Two decimals, and no minus before a zero. */
-function sayUnit(value) {
-  return value === null ? "–" : (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−");
-}
-
-function sayShare(value) {
+/** A number for reading: of a `kind` of WRITTEN. */
+function say(value, kind = "number") {
   if (value === null || value === undefined) return "–";
-  const percent = 100 * value;
-  return `${percent === 0 ? "0" : percent >= 10 ? percent.toFixed(0) : percent.toPrecision(2)} %`;
+  const tiny = kind === "number" && value !== 0 && Math.abs(value) < 1e-4;
+  return writers[tiny ? "tiny" : kind].format(value).replace("-", "−");
 }
 
 /** Begin: the theme the reader chose, its button, the links of the bar; `redraw` draws everything in new colours. */

@@ -19,6 +19,7 @@ import jinja2
 from actpipe.files import write_bytes
 
 from .payload import data_script, packed
+from .theme import THEME
 
 SOURCE = Path(__file__).parent
 VENDORED = SOURCE / "vendored"
@@ -26,6 +27,8 @@ CHARTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 TABLE = ("tabulator_simple.min.css", "tabulator.min.js")
 TOKENS = SOURCE / "tokens.js"  # for pages that show text of tokens
 _SHELL = (SOURCE / "page.css", SOURCE / "shell.js", SOURCE / "charts.js")
+
+_THEMED = ("theme", THEME)  # charts.js loads it
 
 Datum = tuple[str, Any]  # key, such as "units/12", and a JSON value: what `load(key)` of shell.js resolves to
 
@@ -48,7 +51,7 @@ class Page:
         for folder in ("data", "assets"):
             shutil.rmtree(out / folder, ignore_errors=True)
         seal = hashlib.sha256()
-        for key, value in data:
+        for key, value in (_THEMED, *data):
             script = data_script(key, value)
             seal.update(script)
             path = out / "data" / f"{key}.js"
@@ -69,7 +72,7 @@ class Page:
             [_hash(str(asset["code"])) for asset in assets if str(asset["name"]).endswith(suffix)]
             for suffix in (".js", ".css")
         )
-        inside = [{"key": key, "packed": packed(value)} for key, value in data]
+        inside = [{"key": key, "packed": packed(value)} for key, value in (_THEMED, *data)]
         return self._html(assets=assets, nonce=None, data=inside, policy=_policy(scripts, styles))
 
     @property

@@ -1,119 +1,103 @@
-// The table of features: columns, filter language, selection.
+// The table of all units: columns from report.columns, range and text filters, what is shown as an address and as CSV.
 "use strict";
 
-const SCORES = ["density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "rules", "concept", "ms", "feature", "count"];
-const CSV_SCORES = ["feature", "count", "density", "max", "mean", "entropy", "tokens", "purity", "specificity", "r2", "rules", "concept", "ms"];
-const TOP = ["top_token_1", "top_token_2", "top_token_3"];
-const COMPARE = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
-const TERM = /^(\w+)(<=|>=|<|>|=)(-?[\d.]+(?:e[+-]?\d+)?)(%?)$/i;
-const READY = [
-  ["all", ""], ["token features", "r2>0.8"], ["context features", "r2<0.2 density>0"], ["dense", "density>10%"], ["dead", "density=0"],
-];
+const FORMULA = /^\s*[=+\-@]|^[\t\r\n]/; // what a spreadsheet would run instead of show
+const MEASURED = ["number", "share", "unit", "integer", "interval"]; // kinds; the others are text
 
-/** Text of the filter box → a function of a row. Unknown names are words to search for. */
-function parseQuery(text) {
-  const tests = (text.match(/"[^"]*"|\S+/g) ?? []).map((term) => {
-    const [, name, sign, number, percent] = term.match(TERM) ?? [];
-    if (SCORES.includes(name)) {
-      const bound = Number(number) / (percent ? 100 : 1);
-      return (row) => row[name] !== null && COMPARE[sign](row[name], bound);
-    }
-    const word = term.replaceAll('"', "").toLowerCase();
-    return (row) => searchable(row).includes(word);
-  });
-  return (row) => tests.every((test) => test(row));
+/** The text of a cell: what filters search and CSV holds. */
+function plain(kind, value) {
+  if (value === null) return "";
+  if (kind === "tokens") return value.map(textOf).join(" ");
+  return kind === "context" ? value[0].map(textOf).join("") : String(value);
 }
 
-function searchable(row) {
-  row.text ??= [...row.top.map(textOf), row.snippet ? row.snippet[0].map(textOf).join("") : "", row.says ?? ""].join("\n").toLowerCase();
-  return row.text;
+/** `0.2` or `>0.2`: at least; `<1%`: at most; `0.1..0.5`: between, both included. */
+function bounds(query) {
+  const [low, high] = query.includes("..") ? query.split("..") : /^\s*</.test(query) ? ["", query] : [query, ""];
+  const number = (text, otherwise) => {
+    const digits = text.replace(/[<>=%\s]/g, "");
+    return digits === "" ? otherwise : Number(digits) / (text.includes("%") ? 100 : 1);
+  };
+  return [number(low, -Infinity), number(high, Infinity)];
 }
 
-/** Columns as loaded → one object a feature. */
-function rowsOf(columns) {
-  const names = [...SCORES, "top", "snippet", "says"];
-  return columns.feature.map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+/** A test of the values of a column; what is undefined passes no filter. */
+function passes(kind, query) {
+  if (MEASURED.includes(kind)) {
+    const [low, high] = bounds(query);
+    return (value) => value !== null && value >= low && value <= high;
+  }
+  let pattern;
+  try { pattern = new RegExp(query, "iu"); } catch { pattern = { test: (text) => text.toLowerCase().includes(query.toLowerCase()) }; }
+  return (value) => pattern.test(plain(kind, value));
 }
 
-const FORMULA = /^(\s*[=+\-@]|[\t\r\n])/; // what a spreadsheet would run instead of show
-
-/** A cell of text: quoted, and with an apostrophe before what a spreadsheet would take for a formula. */
-function csvText(text) {
-  return `"${FORMULA.test(text) ? "'" : ""}${text.replaceAll('"', '""')}"`;
-}
-
-/** One feature: its scores as they are, empty where undefined, then its tokens and strongest context as text. */
-function csvLine(row) {
-  const cells = CSV_SCORES.map((name) => (row[name] === null ? "" : String(row[name])));
-  const tokens = TOP.map((_, i) => (i < row.top.length ? csvText(textOf(row.top[i])) : ""));
-  const context = row.snippet ? csvText(row.snippet[0].map(textOf).join("")) : "";
-  return [...cells, ...tokens, context].join(",");
-}
-
-/** A Tabulator file format: the rows that pass the filter, in their order; which columns are in view does not matter. */
-function writeCsv(table) {
-  return (_list, _options, setFileContents) => {
-    const lines = table.getRows("active").map((row) => csvLine(row.getData()));
-    setFileContents([[...CSV_SCORES, ...TOP, "strongest_context"].join(","), ...lines, ""].join("\r\n"), "text/csv");
+/** Tabulator calls a filter for every row: the test is made once for a query. */
+function remembering(kind) {
+  let made = { query: null, test: null };
+  return (query, value) => {
+    if (query !== made.query) made = { query, test: passes(kind, query) };
+    return made.test(value);
   };
 }
 
-function bar(share) {
-  return (cell) => {
-    const value = cell.getValue();
-    const node = make("span", { class: "value" }, share.text(value));
-    if (value !== null) node.style.setProperty("--fill", `${100 * Math.max(0, Math.min(1, share.of(value)))}%`);
-    return node;
-  };
+/** Tabulator sorter: what is undefined stands last in both directions. */
+function undefinedLast(a, b, _rowA, _rowB, _column, direction) {
+  if (a === null || b === null) return a === b ? 0 : (a === null) === (direction === "asc") ? 1 : -1;
+  return a < b ? -1 : Number(a > b);
 }
 
-function tableColumns(rows) {
-  const plain = (cell) => make("span", { class: "number" }, say(cell.getValue()));
-  const bits = (cell) => make("span", { class: "number" }, cell.getValue() === null ? "–" : cell.getValue().toFixed(1));
-  const lowest = Math.log(1 / rows);
-  const density = bar({ text: sayShare, of: (value) => (value > 0 ? 1 - Math.log(value) / lowest : 0) });
-  const unit = bar({ text: sayUnit, of: (value) => value });
-  const score = (title, field, formatter, width, rest) => ({
-    title, field, formatter, minWidth: width, width, hozAlign: "right", headerHozAlign: "right", sorter: nullsLast, headerSortStartingDir: "desc", ...rest,
-  });
-  return [
-    score("Feature", "feature", (cell) => make("span", { class: "id" }, String(cell.getValue())), 82, { headerSortStartingDir: "asc", responsive: 0 }),
-    { title: "Top tokens", field: "top", formatter: topTokens, width: 180, headerSort: false, responsive: 2, cssClass: "tops" },
-    { title: "Strongest context", field: "snippet", formatter: snippet, minWidth: 176, widthGrow: 1, headerSort: false, responsive: 0, cssClass: "context" },
-    score("Density", "density", density, 88, { responsive: 1 }),
-    score("Token R²", "r2", unit, 96, { responsive: 1 }),
-    score("Rules", "rules", unit, 82, { responsive: 2, headerTooltip: "F1 of at most 16 rules on held-out text, at a prevalence of 1 %" }),
-    score("Concept", "concept", unit, 88, { responsive: 3, headerTooltip: "F1 of the best concept on held-out text, at a prevalence of 1 %" }),
-    score("Entropy", "entropy", bits, 88, { responsive: 4, headerTooltip: "bits" }),
-    score("Purity", "purity", unit, 82, { responsive: 3 }),
-    score("Max", "max", plain, 78, { responsive: 3 }),
-  ];
-}
-
-/** Tabulator sorter: undefined scores stand last in both directions. */
-function nullsLast(a, b, _rowA, _rowB, _column, direction) {
-  if (a === null || b === null) return (a === null) - (b === null) === 0 ? 0 : ((a === null) - (b === null)) * (direction === "asc" ? 1 : -1);
-  return a - b;
-}
-
-function topTokens(cell) {
-  return make("span", { class: "chips" }, ...cell.getValue().map(chip));
-}
-
-function snippet(cell) {
+function cellNode(kind, cell) {
   const value = cell.getValue();
-  if (value === null) return make("span", { class: "never" }, "never fires");
-  const [tokens, peak] = value;
-  return aligned(tokens, peak, (i) => (i === peak ? 1 : 0), 1);
+  if (kind === "context") return value ? aligned(value) : make("span", { class: "never" }, "never fires");
+  if (kind === "tokens") return make("span", { class: "chips" }, ...value.map((token) => chip(textOf(token))));
+  if (kind === "text") return value === null ? "–" : make("span", { title: value }, ...worded(value));
+  const { rules_low: low, rules_high: high } = cell.getData();
+  const interval = kind === "interval" && low !== null ? make("small", {}, ` [${say(low, "unit")}, ${say(high, "unit")}]`) : null;
+  return make("span", { class: "value" }, say(value, kind === "interval" ? "unit" : kind), interval);
 }
 
-function buildTable(node, rows, handlers) {
+function tabulatorColumn({ field, title, kind, about, shown, width }) {
+  const measured = MEASURED.includes(kind);
+  return {
+    field, title, width, visible: shown, headerTooltip: about, hozAlign: measured ? "right" : "left", headerHozAlign: measured ? "right" : "left",
+    sorter: undefinedLast, headerSortStartingDir: measured && field !== "feature" ? "desc" : "asc", frozen: field === "feature" && innerWidth > 700,
+    formatter: (cell) => cellNode(kind, cell), cssClass: kind, download: field.startsWith("rules_") || undefined, titleDownload: field,
+    headerFilter: "input", headerFilterFunc: remembering(kind), headerFilterPlaceholder: measured ? "a..b" : "text",
+    accessorDownload: (value) => (measured ? value : plain(kind, value).replace(FORMULA, "'$&")),
+  };
+}
+
+/** Build the table in `node`; resolves when it is there. */
+function buildTable(node, rows, columns) {
   const table = new Tabulator(node, {
-    index: "feature", height: "min(72vh, 46rem)", layout: "fitColumns", responsiveLayout: "hide", columnDefaults: { resizable: false, vertAlign: "middle" },
-    columns: tableColumns(rows), placeholder: "No feature passes this filter.", rowHeight: 34, selectableRows: 1, selectableRowsCheck: () => false,
+    data: rows, index: "index", height: "min(76vh, 52rem)", layout: "fitDataFill", rowHeight: 34, placeholder: "No unit passes these filters.",
+    columns: columns.map(tabulatorColumn), columnDefaults: { vertAlign: "middle" }, renderHorizontal: "virtual",
     rowFormatter: (row) => row.getElement().classList.toggle("dead", row.getData().count === 0),
   });
-  table.on("rowClick", (_event, row) => handlers.open(row.getData().feature));
-  table.on("dataFiltered", (_filters, found) => handlers.filtered(found.length));
   return new Promise((resolve) => table.on("tableBuilt", () => resolve(table)));
+}
+
+/** The filters, order and columns of the table, for the address. */
+function viewOf(table, columns) {
+  const view = Object.fromEntries(table.getHeaderFilters().map(({ field, value }) => [field, value]));
+  const sort = table.getSorters().map(({ field, dir }) => `${field}.${dir}`).join(",");
+  const shown = columns.filter(({ field, shown: first }) => table.getColumn(field).isVisible() !== first).map(({ field }) => field);
+  return { ...view, ...(sort && { sort }), ...(shown.length && { toggled: shown.join(",") }) };
+}
+
+/** The opposite: put the table in the state that an address names. */
+function setView(table, columns, view) {
+  const toggled = (view.get("toggled") ?? "").split(",");
+  for (const { field, shown } of columns) {
+    const column = table.getColumn(field);
+    if (column.isVisible() === (shown !== toggled.includes(field))) continue;
+    column.toggle();
+  }
+  for (const { field } of columns) {
+    if ((table.getHeaderFilterValue(field) ?? "") !== (view.get(field) ?? "")) table.setHeaderFilterValue(field, view.get(field) ?? "");
+  }
+  const sort = (view.get("sort") ?? "").split(",").map((part) => part.split(".")).filter(([field]) => columns.some((column) => column.field === field));
+  if (sort.length) table.setSort(sort.map(([column, dir]) => ({ column, dir })));
+  else table.clearSort();
 }

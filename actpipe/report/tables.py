@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import dataset
 
 from actpipe.errors import Damaged, Mismatch, Missing, Misuse
 
 FORMAT = "actpipe-report"
 VERSION = 1
+PART = 1 << 14  # rows read at once of tables with many a unit
 
 Row = dict[str, Any]  # one row of a table: column → value, null as None
 
@@ -38,13 +40,30 @@ class ReportTables:
             vocabulary=_json(folder, str(summary.get("vocabulary", "vocabulary.json"))),
         )
 
-    def of_member(self, table: str, member: str, columns: list[str] | None = None) -> pa.Table:
-        """Rows of one dictionary, in the order of the file; only these are held in memory."""
+    def of_member(self, table: str, member: str, columns: list[str] | None = None, **among: Sequence[str]) -> pa.Table:
+        """Rows of one dictionary, in the order of the file; only these are held in memory. `among`: column → values."""
+        filters = [("member", "=", member), *((name, "in", list(values)) for name, values in among.items())]
+        found = pq.read_table(self._path(table), columns=columns, filters=filters)
+        return _numbered(found, self._width(member)) if "sign" in found.column_names else found
+
+    def parts_of_member(self, table: str, member: str, columns: list[str]) -> Iterator[pa.Table]:
+        """The same a part at a time, for tables that need not fit into memory."""
+        found = dataset.dataset(self._path(table)).scanner(
+            columns=columns, filter=pc.field("member") == member, batch_size=PART, batch_readahead=2
+        )
+        for batch in found.to_batches():
+            if batch.num_rows:
+                yield _numbered(pa.Table.from_batches([batch]), self._width(member))
+
+    def _path(self, table: str) -> Path:
         path = _existing(self.folder, f"parquet/{table}.parquet")
         if "member" not in pq.read_schema(path).names:
             raise Mismatch(f"{path} is of another version of actpipe; make the report anew with `actpipe analyze`.")
-        found = pq.read_table(path, columns=columns, filters=[("member", "=", member)])
-        return _numbered(found, self._width(member)) if "sign" in found.column_names else found
+        return path
+
+    def rows(self, table: str) -> list[Row]:
+        """All of a small table; none where it is absent."""
+        return [dict(row) for row in pq.read_table(self._path(table)).to_pylist()] if self.has(table) else []
 
     @property
     def names(self) -> list[str]:
@@ -61,17 +80,6 @@ class ReportTables:
         path = _existing(self.folder, "parquet/means.parquet")
         rows = pq.read_table(path, filters=[*wanted, ("metric", "in", list(metrics))]).to_pylist()
         return [dict(row) for row in rows]
-
-    def unit_scores(self, member: str, metrics: Sequence[str]) -> dict[str, dict[int, float]]:
-        """{metric: {unit: value}} of the member's own units."""
-        found: dict[str, dict[int, float]] = {metric: {} for metric in metrics}
-        if not self.has("scores"):
-            return found
-        path = _existing(self.folder, "parquet/scores.parquet")
-        table = pq.read_table(path, filters=[("member", "=", member), ("metric", "in", list(metrics))])
-        for row in _numbered(table.filter(pc.is_null(table["control"])), self._width(member)).to_pylist():
-            found[row["metric"]][row["feature"]] = row["value"]
-        return found
 
     def chosen(self, names: tuple[str, ...]) -> list[Row]:
         """The members of these names, in the report's order; all when there are none."""

@@ -12,7 +12,7 @@ function measureNow() {
 
 function amount(value, measure) {
   if (value === null) return "–";
-  return measure.unit === "share" ? sayShare(value) : measure.unit === "units" ? `${say(value)} units` : sayUnit(value);
+  return measure.unit === "share" ? say(value, "share") : measure.unit === "units" ? `${say(value)} units` : say(value, "unit");
 }
 
 /** A mean with its interval, as a tooltip says it. */

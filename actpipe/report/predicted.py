@@ -1,0 +1,50 @@
+"""Where the rules of a unit say that it fires, in windows of tokens: docs/reference/score-tables.md, rules.
+
+The same as `RuleList.predict` of actpipe.analysis.scores.rule_json on each window, by looking each token up once: a
+page asks it of some 60 windows of every unit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+Pattern = tuple[int | None, ...]
+Candidates = tuple[tuple[int, Pattern], ...]  # rule, pattern
+
+
+class Predictor:
+    def __init__(self, rule: str) -> None:
+        found: dict[str, Any] = json.loads(rule)
+        fires_from = found["fires_from"]
+        self._fires = [fires_from is not None and each["weight"] >= fires_from for each in found["rules"]]
+        # By the last token that a pattern names: of the row itself, or of the row before where any token may follow.
+        self._ending: dict[int | None, Candidates] = {}
+        self._passing: dict[int | None, Candidates] = {}
+        for number, each in enumerate(found["rules"]):
+            for pattern in each["match"]:
+                by, named = (self._passing, pattern[-2]) if pattern[-1] is None else (self._ending, pattern[-1])
+                by[named] = (*by.get(named, ()), (number, tuple(pattern)))
+        self._named = frozenset({*self._ending, *self._passing})
+
+    def fires(self, tokens: Sequence[int]) -> list[int]:
+        """Indices in the window at which firing is predicted; what stands before the window is not known."""
+        if self._named.isdisjoint(tokens):  # most windows in which a rare unit is silent
+            return []
+        found: list[int] = []
+        previous: int | None = None
+        for i, token in enumerate(tokens):
+            candidates = self._ending.get(token, ()) + self._passing.get(previous, ())
+            previous = token
+            if not candidates:
+                continue
+            speaking = min((number for number, pattern in candidates if _matches(pattern, tokens, i)), default=None)
+            if speaking is not None and self._fires[speaking]:
+                found.append(i)
+        return found
+
+
+def _matches(pattern: Pattern, tokens: Sequence[int], i: int) -> bool:
+    first = i + 1 - len(pattern)
+    return first >= 0 and all(token is None or token == tokens[first + j] for j, token in enumerate(pattern))
