@@ -66,7 +66,7 @@ ELSEWHERE = {
 # Trainings that take hours; tests/test_shipped.py compares recipes and models.
 HOURS = re.compile(r"actpipe train-lm --recipe actpipe:\S+ --seed \d .*--out \S+-\d")
 # Where a page begins with what others have left: commands that leave it.
-BEFORE = {"reference/architectures.md": ["actpipe harvest --hook 'blocks.1.*'"]}
+BEFORE = {"reference/architectures.md": ["actpipe harvest --hook 'blocks.1.*' --hook 'blocks.0.hook_resid_post'"]}
 # What stands in a page → what stands in for it. The rest: `stand_ins`.
 INSTEAD = {
     "how-to/factorlang.md": {
@@ -191,7 +191,7 @@ def submitted(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
         (folder / "bin" / name).chmod(0o755)
     environment = surroundings(SLURM_JOB_ID="1", SLURM_CPUS_PER_TASK="1")
     environment["PATH"] = f"{folder / 'bin'}:{environment['PATH']}"
-    return subprocess.run(["bash", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    return subprocess.run(["bash", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def python(folder: Path, *arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
