@@ -139,6 +139,7 @@ class UnitTable:
         named = [
             _described("arm", "Dictionary", "text", "of which it is a unit", width=120),
             _described("hook", "Hook", "text", "where it is read", shown=several_hooks, width=150),
+            _described("mark", "Mark", "text", "★ where you marked it", shown=False, width=60),
             _described("strongest", "Strongest context", "context", "around its largest activation", width=250),
         ]
         unit, *others = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .density_matched import above_controls
@@ -80,7 +81,7 @@ class MemberUnits:
             return found
         own = table.filter(table["control"].is_null())
         for metric in METRICS:
-            part = own.filter(pa.compute.equal(own["metric"], metric))
+            part = own.filter(pc.equal(own["metric"], metric))
             places = [self.places.get(number, -1) for number in part["feature"].to_pylist()]
             known = np.array(places, dtype=np.int64) >= 0
             found[metric][np.array(places, dtype=np.int64)[known]] = part["value"].to_numpy()[known]
@@ -105,9 +106,9 @@ class MemberUnits:
         """Control → densities and scores of its units."""
         table = self.rows("scores", ["feature", "sign", "control", "metric", "value"], metric=(metric,))
         found: dict[str, tuple[list[float], list[float]]] = {}
+        if table.num_rows:
+            table = table.filter(pc.and_(table["control"].is_valid(), table["value"].is_valid()))
         for row in table.to_pylist():
-            if row["control"] is None or row["value"] is None:
-                continue
             density = self._control_density.get((row["control"], row["feature"]))
             if density is None and row["feature"] in self.places:  # a control made of the unit itself has its density
                 density = self.columns["density"][self.places[row["feature"]]]

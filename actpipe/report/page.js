@@ -133,9 +133,10 @@ function mark() {
 /** Bring the page to what the address says. */
 async function route() {
   try {
-    const unit = unitOf(address().get("u"));
-    choose(address().get("arm") ?? (unit ? String(unit.member) : null));
-    setView(table, report.columns, address());
+    const view = address(); // before the table changes, which changes it
+    const unit = unitOf(view.get("u"));
+    choose(view.get("arm") ?? (unit ? String(unit.member) : null));
+    setView(table, report.columns, view);
     if (unit) await openUnit(unit);
     else if (open) closePanel();
   } catch (error) { complain(error); }

@@ -76,8 +76,8 @@ class _Drawn:
     def __init__(self, strip: Strip, units: MemberUnits) -> None:
         self.strip, self.units = strip, units
         self.values = strip.of(units)
-        self.fires = np.array(units.columns["alive"], dtype=bool)
-        self.known = np.sort(self._scaled(self.values[self.fires & np.isfinite(self.values)]))
+        self.defined = np.array(units.columns["alive"], dtype=bool) & np.isfinite(self.values)
+        self.known = np.sort(self._scaled(self.values[self.defined]))
 
     def _scaled(self, values: Floats) -> Floats:
         return np.log(np.maximum(values, 1e-12)) if self.strip.logarithmic else values
@@ -87,10 +87,9 @@ class _Drawn:
         low, high = self.strip.limits or (float(self.known[0]), float(self.known[-1]))
         return low, max(high, low + 1e-9)
 
-    def _percent(self, value: float) -> float:
+    def _percents(self, values: Floats) -> Floats:
         low, high = self._limits
-        at = (float(self._scaled(np.array([value]))[0]) - low) / (high - low)
-        return round(100 * min(1.0, max(0.0, at)), 1)
+        return np.round(100 * np.clip((self._scaled(values) - low) / (high - low), 0, 1), 1)
 
     def shared(self) -> dict[str, Any]:
         counts, _ = np.histogram(np.clip(self.known, *self._limits), BINS, self._limits)
@@ -106,19 +105,24 @@ class _Drawn:
             found = self.units.first_controls(self.strip.column)
         marks = []
         for name, values in found.items():
-            low, middle, high = (float(np.percentile(values, p)) for p in (CHANCE[0], 50, CHANCE[1]))
-            written = [self.strip.write(value) for value in (low, high, middle)]
-            said = f"{name.replace('_', ' ')}: {written[0]} to {written[1]}, median {written[2]}"
-            marks.append([name, self._percent(low), self._percent(high), said])
+            reach = np.percentile(values, (CHANCE[0], CHANCE[1], 50))
+            low, high, middle = (self.strip.write(value) for value in reach.tolist())
+            said = f"{name.replace('_', ' ')}: {low} to {high}, median {middle}"
+            marks.append([name, *self._percents(reach).tolist()[:2], said])
+        return marks
+
+    @cached_property
+    def _marks(self) -> list[list[float]]:
+        """[n, 4]: at, from, to, share of the units that it is above."""
+        sides = self.units.interval if self.strip.metric == RULES else (self.values, self.values)
+        above = np.searchsorted(self.known, self._scaled(self.values)) / max(len(self.known), 1)
+        marks: list[list[float]] = np.stack(
+            [*(self._percents(v) for v in (self.values, *sides)), above], axis=1
+        ).tolist()
         return marks
 
     def mark(self, place: int) -> list[Any] | None:
-        value = float(self.values[place])
-        if not (self.fires[place] and np.isfinite(value)):
+        if not self.defined[place]:
             return None
-        at = self._percent(value)
-        low, high = (
-            (float(side[place]) for side in self.units.interval) if self.strip.metric == RULES else (value, value)
-        )
-        above = np.searchsorted(self.known, self._scaled(self.values[place : place + 1])[0]) / len(self.known)
-        return [self.strip.write(value), at, self._percent(low), self._percent(high), f"above {above:.0%}"]
+        *where, above = self._marks[place]
+        return [self.strip.write(float(self.values[place])), *where, f"above {above:.0%}"]

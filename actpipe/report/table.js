@@ -62,7 +62,7 @@ function tabulatorColumn({ field, title, kind, about, shown, width }) {
   return {
     field, title, width, visible: shown, headerTooltip: about, hozAlign: measured ? "right" : "left", headerHozAlign: measured ? "right" : "left",
     sorter: undefinedLast, headerSortStartingDir: measured && field !== "feature" ? "desc" : "asc", frozen: field === "feature" && innerWidth > 700,
-    formatter: (cell) => cellNode(kind, cell), cssClass: kind, download: field.startsWith("rules_") || undefined, titleDownload: field,
+    formatter: (cell) => cellNode(kind, cell), cssClass: kind, download: /^rules_|^mark$/.test(field) || undefined, titleDownload: field,
     headerFilter: "input", headerFilterFunc: remembering(kind), headerFilterPlaceholder: measured ? "a..b" : "text",
     accessorDownload: (value) => (measured ? value : plain(kind, value).replace(FORMULA, "'$&")),
   };
