@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def swept(trained: Path) -> Path:
     """Of the same rows a trained dictionary, and frozen ones in the same sweep."""
-    kinds = "relu,frozen_decoder,soft_frozen_decoder,frozen_encoder"
+    kinds = "relu,frozen_decoder,soft_frozen_decoder,frozen_encoder,pca"
     store, run = trained.parent / "store.zarr", trained.parent / "swept"
     train(
         TrainConfig(
@@ -136,24 +136,31 @@ def test_neurons_of_a_trained_model_are_better_than_those_controls_too(trained: 
     assert found["delta_low"] > 0.02
 
 
+def test_the_table_of_members_says_what_a_unit_is(trained: Path) -> None:
+    members = {row["member"]: row for row in pq.read_table(trained / "parquet" / "members.parquet").to_pylist()}
+    assert (members["native"]["kind"], members["native"]["writes"]) == ("neuron", "blocks.1.hook_mlp_out")
+    assert members["native"]["stream"] == "clean"
+
+
 def test_every_dictionary_has_its_counterpart_in_the_untrained_model(trained: Path) -> None:
     (random,) = (name for name in means(trained) if "random" in name)
     assert "untrained" in controls_of(trained, random)
     assert not list(trained.parent.glob("*.partial")), "what the controls needed is gone"
 
 
-def test_frozen_dictionaries_are_controls_of_the_others_in_their_sweep(swept: Path) -> None:
+def test_frozen_dictionaries_and_baselines_are_controls_of_the_others_in_their_sweep(swept: Path) -> None:
     points = pq.read_table(swept / "parquet" / "density_points.parquet").to_pylist()
     controls: dict[str, set[str]] = {}
     for row in points:
         if row["level"] == "member":
             controls.setdefault(row["member"], set()).add(row["control"])
-    frozen = {"frozen_decoder", "soft_frozen_decoder", "frozen_encoder"}
+    frozen, always = {"frozen_decoder", "soft_frozen_decoder", "frozen_encoder"}, {"shuffled", "random_directions"}
     for member, names in controls.items():
-        assert names & frozen == (frozen if "-relu-" in member else set())
+        of_members = set() if "pca" in member else {"pca"} | (frozen if "-relu-" in member else set())
+        assert names == always | of_members
     own = {member: rows["rules_f1_std"] for member, rows in means(swept).items()}
     (relu,) = (row for member, row in own.items() if "-relu-" in member)
-    hardest = max(row["mean"] for member, row in own.items() if "frozen" in member)
+    hardest = max(row["mean"] for member, row in own.items() if "-relu-" not in member)
     assert relu["control_mean"] >= hardest - 1e-9
 
 

@@ -12,7 +12,7 @@ import torch
 
 import sae
 from actpipe.analysis import AnalyzeConfig, analyze
-from actpipe.analysis.config import BASELINES
+from actpipe.analysis.config import FITTED
 from actpipe.analysis.units import UnitSet
 from actpipe.analysis.units.baselines import fit_baseline
 from actpipe.analysis.units.chosen import ChosenUnits
@@ -38,7 +38,7 @@ def unit_sets(x: torch.Tensor) -> list[UnitSet]:
         NativeUnits(name="both signs", signed=True, **neurons),
         NativeUnits(name="largest", signed=True, k=2, **neurons),
         ChosenUnits(of=NativeUnits(name="some", signed=True, **neurons), index=np.array([1, d + 1])),
-        *(fit_baseline(name, x, name=name, hook=HOOK, k=2, width=9, seed=0) for name in BASELINES),
+        *(fit_baseline(name, x, name=name, hook=HOOK, k=2, width=9, seed=0) for name in FITTED),
     ]
 
 
@@ -104,12 +104,16 @@ def test_a_store_is_analysed_by_itself(store: Store, tmp_path: Path) -> None:
 
 def test_baselines_are_as_sparse_as_the_dictionaries(store: Store, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", store)
-    config = AnalyzeConfig(run=run, out=tmp_path / "report", baselines="pca,random", native=True, scores="none")
+    config = AnalyzeConfig(run=run, out=tmp_path / "report", baselines="pca,random,neurons", native=True, scores="none")
     analyze(config)
     members = {row["member"]: row for row in rows_of(config.out, "members")}
-    assert set(members) == {"sparse", "dense", "native", "pca", "random"}
+    assert set(members) == {"sparse", "dense", "native", "pca", "random", "neurons"}
+    assert members["neurons"]["analysed_l0"] < members["native"]["analysed_l0"]
+    kinds = {name: row["kind"] for name, row in members.items()}
+    assert (kinds["sparse"], kinds["native"], kinds["pca"], kinds["random"]) == ("sae_latent", "basis", "pca", "random")
+    assert {row["stream"] for row in members.values()} == {"clean"}
     target = np.median([members[name]["analysed_l0"] for name in ("sparse", "dense")])
-    for name in ("pca", "random"):
+    for name in ("pca", "random", "neurons"):
         assert members[name]["analysed_l0"] <= round(target) + 0.5
         assert members[name]["analysed_l0"] > 0.5
     with pytest.raises(Misuse, match="There is no baseline 'pcb'"):

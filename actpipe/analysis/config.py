@@ -10,7 +10,9 @@ from typing import Annotated
 from actpipe.errors import Misuse
 from actpipe.places import Place
 
-BASELINES = ("pca", "ica", "nmf", "random", "basis")  # units/baselines.py fits them
+FITTED = ("pca", "ica", "nmf", "random", "basis")  # by units/baselines.py
+NEURONS = "neurons"  # the coordinates of the hook itself
+BASELINES = (*FITTED, NEURONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,9 @@ class AnalyzeConfig:
     encoder: Annotated[str | None, "Sentence encoder for meaning: minilm, or a folder. Default: token embeddings."] = (
         None
     )
-    baselines: Annotated[str, "Baselines beside the dictionaries, such as pca,ica,nmf,random,basis, at their L0."] = ""
+    baselines: Annotated[
+        str, "Baselines beside the dictionaries, such as pca,ica,nmf,random,basis,neurons, at their L0."
+    ] = ""
     native: Annotated[bool, "The coordinates of each hook too: neurons, codes of a sparse model, the basis."] = False
     model_controls: Annotated[
         bool, "Controls that the model runs for: the same units before training, random neurons behind a nonlinearity."

@@ -15,10 +15,10 @@ from actpipe.places import Place
 from actpipe.store import Store
 from actpipe.training.run_folder import RunFolder
 
-from .config import AnalyzeConfig
+from .config import NEURONS, AnalyzeConfig
 
 # Part of the digest of the inputs: raise it when the same inputs give other tables.
-REVISION = 6
+REVISION = 7
 
 
 Kind = Literal["dictionary", "native", "baseline"]
@@ -37,6 +37,11 @@ class Member:
     def hook(self) -> str:
         """Whose rows it reads."""
         return str(self.result["hook"])
+
+    @property
+    def is_of_model(self) -> bool:
+        """Whether it is the coordinates of the hook, whose directions the model knows."""
+        return self.kind == "native" or self.result["architecture"] == NEURONS
 
     @property
     def writes(self) -> str:

@@ -20,12 +20,15 @@ CONTROLS = {"random": "random_directions", "shuffled": "shuffled_tokens"}
 
 
 def member_row(analysed: Analysed) -> Row:
-    units, result = analysed.tables["units"], analysed.member.result
+    units, result, found = analysed.tables["units"], analysed.member.result, analysed.found.units
     row: Row = {name: finite(result.get(name)) for name in COLUMNS["members"]}
     alive = np.asarray(units["alive"])
     density = column(units, "density")
     row |= {
         "member": analysed.member.name,
+        "kind": found.kind,
+        "writes": found.writes,
+        "stream": found.path,
         "width": analysed.width,
         "units": len(units),
         "analysed_l0": float(density.sum()),

@@ -129,15 +129,15 @@ def _write_hook(
 def _write_means(
     writers: TableWriters, collected: Collected, scores: list[Score], seed: int, progress: Progress
 ) -> None:
-    from .frozen_controls import frozen_controls
     from .measuring import metrics_of
+    from .member_controls import member_controls
     from .members import members_table
     from .statistics import density_points, means
 
     writers.write_table("members", members_table(collected.members))
     with progress.bar("Drawing intervals", None, "means"):
         metrics = metrics_of(scores)
-        measured = collected.measured + frozen_controls(collected.members, collected.measured)
+        measured = collected.measured + member_controls(collected.members, collected.measured)
         writers.write_table("means", means(measured, metrics, seed=seed))
         headline = [metric for metric in metrics if metric.better is not None]
         writers.write_table("density_points", density_points(measured, headline, seed=seed))
@@ -238,7 +238,7 @@ def _language_model(
 ) -> tuple[LanguageModel | None, list[str]]:
     """Where something needs it, and a note where it is not to be had."""
     asked = config.effects or config.probe is not None
-    if not asked and all(member.kind != "native" for member in inputs.members):
+    if not asked and not any(member.is_of_model for member in inputs.members):
         return None, []
     from actpipe.harvest.recorded import recorded_model
 

@@ -17,6 +17,7 @@ from actpipe.harvest.model import LanguageModel
 from actpipe.progress import Progress
 from actpipe.store import Store
 
+from .config import NEURONS
 from .corpus import Corpus
 from .inputs import Member
 from .member_pass import drawn
@@ -55,16 +56,18 @@ class UnitSets:
         names = [member for member in members if member.kind == "baseline"]
         return [*dictionaries, *natives, *self._baselines(names, dictionaries or natives)]
 
-    def _native(self, member: Member) -> UnitSet:
+    def _native(self, member: Member, k: int | None = None) -> UnitSet:
+        """All coordinates of the hook, or of each row the `k` with the largest contributions."""
         written = written_by(self.language_model, self.store, self.hook)
         units = NativeUnits(
             name=member.name,
-            kind=written.kind,
+            kind="topk_neuron" if k is not None and written.kind == "neuron" else written.kind,
             hook=self.hook,
             writes=written.writes,
             written=written.directions.to(self.device),
             signed=bool((self.sample < 0).any()),
             path=written.path,
+            k=k,
         )
         return self._few(units)
 
@@ -74,17 +77,20 @@ class UnitSets:
         with torch.inference_mode():
             fired = [float((units.codes(self.sample) > 0).float().sum(dim=1).mean()) for units in beside]
         k, width = max(1, round(float(np.median(fired)))), int(np.median([len(units.source) for units in beside]))
-        found = []
-        for member in members:
-            self.progress.say(f"Fitting {member.name} to {len(self.profile):,} rows.")
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                kind, size = member.result["architecture"], {"k": k, "width": width}
-                fitted = fit_baseline(kind, self.profile, name=member.name, hook=self.hook, seed=self.seed, **size)
-            for text in dict.fromkeys(str(one.message).rstrip(".") for one in caught):
-                self.progress.say(f"{member.name}: {text}.")
-            found.append(fitted)
-        return [self._few(units) for units in found]
+        return [
+            self._native(member, k) if member.result["architecture"] == NEURONS else self._fitted(member, k, width)
+            for member in members
+        ]
+
+    def _fitted(self, member: Member, k: int, width: int) -> UnitSet:
+        self.progress.say(f"Fitting {member.name} to {len(self.profile):,} rows.")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            kind, size = member.result["architecture"], {"k": k, "width": width}
+            fitted = fit_baseline(kind, self.profile, name=member.name, hook=self.hook, seed=self.seed, **size)
+        for text in dict.fromkeys(str(one.message).rstrip(".") for one in caught):
+            self.progress.say(f"{member.name}: {text}.")
+        return self._few(fitted)
 
     def _few(self, units: UnitSet) -> UnitSet:
         if self.units is None or units.n <= self.units:

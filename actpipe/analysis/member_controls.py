@@ -1,6 +1,9 @@
-"""Frozen dictionaries of a sweep as controls of its other members: what learning the frozen half was worth.
+"""Members that are controls of the others at their hook: what was not learned, or only half.
 
-Of each kind the control of a member is the one of its hook whose L0 is nearest, of its own seed where there is one.
+    baselines             pca, ica, nmf, random, basis, neurons; trained in the run or fitted here
+    frozen dictionaries   of a sweep, for its other dictionaries
+
+Of each kind the control of a member is the one whose L0 is nearest, of its own seed where there is one.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .config import BASELINES
 from .statistics import Measured
 
 FROZEN = ("frozen_decoder", "soft_frozen_decoder", "frozen_encoder")  # architectures
@@ -17,33 +21,39 @@ FROZEN = ("frozen_decoder", "soft_frozen_decoder", "frozen_encoder")  # architec
 Row = dict[str, Any]
 
 
-def frozen_controls(members: Sequence[Row], measured: Sequence[Measured]) -> list[Measured]:
+def member_controls(members: Sequence[Row], measured: Sequence[Measured]) -> list[Measured]:
     """`members`: rows of the table of members."""
     own = {each.member: each for each in measured if each.control is None}
     found = []
     for member in members:
-        if not member["path"] or member["architecture"] in FROZEN:  # what the run did not train is no part of its sweep
-            continue
         subject = own[member["member"]]
-        for frozen in _nearest(member, members):
+        for control in _nearest(member, members):
             found.append(
                 replace(
-                    own[frozen["member"]],
+                    own[control["member"]],
                     member=subject.member,
                     configuration=subject.configuration,
                     dictionary=subject.dictionary,
-                    control=frozen["architecture"],
+                    control=control["architecture"],
                 )
             )
     return found
 
 
 def _nearest(member: Row, members: Sequence[Row]) -> Iterator[Row]:
-    for kind in FROZEN:
+    for kind in _kinds(member):
         alike = [each for each in members if each["architecture"] == kind and each["hook"] == member["hook"]]
         alike = [each for each in alike if each["seed"] == member["seed"]] or alike
         if alike:
             yield min(alike, key=lambda each: abs(math.log(_l0(each) / _l0(member))))
+
+
+def _kinds(member: Row) -> Sequence[str]:
+    """Of controls. A frozen dictionary is measured against baselines, and a baseline against nothing of the kind."""
+    if member["architecture"] in BASELINES:
+        return ()
+    of_the_run = bool(member["path"])
+    return (*BASELINES, *FROZEN) if of_the_run and member["architecture"] not in FROZEN else BASELINES
 
 
 def _l0(member: Row) -> float:
