@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,10 +17,11 @@ COMPARISON = OUT / "compare"
 EXAMPLES = """
 \b
 Examples:
+  actpipe compare actpipe:crate-0 actpipe:gpt-relu-0 --tokens 100k
+  actpipe compare crate=actpipe:crate-0,actpipe:crate-1 dense=actpipe:gpt-relu-0,actpipe:gpt-relu-1
+  actpipe compare actpipe:crate-0 sae=sae-of-gpt-relu --twin sae=sae-of-gpt-relu-init
   actpipe compare sae-report crate-report
-  actpipe compare report:blocks.5.mlp.hook_post-topk-x4-k_32-s0 report:blocks.5.mlp.hook_post-relu-x4-l1_2-s0
-  actpipe compare 'report:*-topk-x4-k_32-*' 'report:*-relu-x4-l1_2-*'
-  actpipe compare a-report b-report c-report --out abc --json
+  actpipe compare 'report:*-topk-x4-k_32-*' 'report:*-relu-x4-l1_2-*' --json
 """
 
 
@@ -30,32 +32,33 @@ Examples:
 )
 @options_of(CompareConfig, without=("arms", "out"))
 @shared
-def command(arms: tuple[str, ...], out: Path, seed: int, as_json: bool, quiet: bool) -> None:
-    """Say which of several analysed sets of units is better, where that can be said.
+def command(arms: tuple[str, ...], out: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Say which of several sets of units is better, where that can be said.
 
-    An ARM is a report that `actpipe analyze` wrote, of one dictionary or of several that differ in their seed alone, or
-    FOLDER:NAME for one member of it, or for several by a name with *. No model is run.
+    An ARM is [NAME=]SOURCE[,SOURCE…]. A SOURCE is a model, a run of dictionaries or one of them, a store, or a report
+    that `actpipe analyze` wrote; RUN:MEMBER and REPORT:MEMBER name a member, or several with *. Sources of one arm are
+    seeds, or levels of sparsity. What is not a report is read on one text, analysed and measured here, and kept.
     """
     from actpipe.compare import compare
     from actpipe.compare.matching import matching_rows
-    from actpipe.compare.words import difference_rows
+    from actpipe.compare.words import design_rows
 
     from .progress import progress_for
 
-    found = compare(CompareConfig(arms=arms, out=out, seed=seed), progress_for(quiet=quiet))
+    found = compare(CompareConfig(arms=arms, out=out, **options), progress_for(quiet=quiet))
     tables = found.pop("tables")
     if as_json:
         click.echo(json.dumps(found))
         return
-    for rows in (matching_rows(found["arms"]), difference_rows(tables["pairs"], tables["verdicts"])):
+    for rows in (matching_rows(found["arms"]), design_rows(tables["designs"])):
         for line in aligned(rows):
             click.echo(line)
         click.echo()
     for lint in found["lints"]:
         click.echo(f"Lint {lint['number']}, {lint['name']}: {lint['text']}")
-    for text in found["verdicts"]:
+    for text in (*found["verdicts"], *found["claims"]):
         click.echo(text)
-    click.echo(f"{out / 'summary.md'}: the same to read, with the tables beside it.")
+    click.echo(f"{out / 'index.html'}: the same to read, with figures; tables beside it.")
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

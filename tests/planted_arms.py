@@ -1,4 +1,4 @@
-"""Reports whose scores are given: what a comparison reads, and no more of it."""
+"""Reports and measured systems whose scores and losses are given: what a comparison reads, and no more of it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ class Planted:
         dead: int = 0,
         control: float = 0.1,
         metric: str = METRIC,
+        metrics: Sequence[str] = (),
     ) -> None:
         random = np.random.default_rng(seed)
         place = random.normal(log_density, 0.4, size=n)
-        self.metric, self.dead = metric, np.arange(n) < dead
+        self.metrics, self.dead = tuple(metrics) or (metric,), np.arange(n) < dead
         self.density = np.where(self.dead, 0.0, np.minimum(10**place, 1.0))
         scores = level + slope * (place + 2) + random.normal(0, 0.05, size=n)
         self.scores = np.where(self.dead, np.nan, scores)
@@ -56,7 +57,8 @@ def write_report(folder: Path, members: Sequence[Planted], *, seeds: bool = True
     """Members of one configuration, unless not `seeds`. `described` replaces what is recorded of them."""
     tables = folder / "parquet"
     tables.mkdir(parents=True)
-    names = [f"member-{i}" for i in range(len(members))]
+    configured = described.get("configuration", "one")
+    names = described.get("names") or [f"member-{i}" for i in range(len(members))]
     pairs = list(zip(names, members, strict=True))
     _write(tables / "members.parquet", [_member(name, i, each, described) for i, (name, each) in enumerate(pairs)])
     _write(tables / "units.parquet", [row for name, each in pairs for row in _units(name, each)])
@@ -64,7 +66,7 @@ def write_report(folder: Path, members: Sequence[Planted], *, seeds: bool = True
     _write(tables / "scores.parquet", [row for name, each in pairs for row in _scores(name, each)])
     _write(
         tables / "means.parquet",
-        [{"member": name, "configuration": "one" if seeds else name, "level": "member"} for name in names],
+        [{"member": name, "configuration": configured if seeds else name, "level": "member"} for name in names],
     )
     store = {"fingerprint": described.get("store", "planted"), "context": 48}
     summary = {
@@ -81,11 +83,59 @@ def write_report(folder: Path, members: Sequence[Planted], *, seeds: bool = True
     return folder
 
 
+DOCUMENTS = 24
+
+
+def write_made(
+    folder: Path,
+    members: Sequence[Planted],
+    *,
+    loss: float,
+    l0: float,
+    model: str = "planted",
+    parameters: int | None = 1000,
+    trained_tokens: int | None = 4000,
+    architecture: dict[str, Any] | None = None,
+    level: str = "native",
+    **described: Any,
+) -> Path:
+    """A folder as making.py leaves it, of one system with a planted layer for each of `members`."""
+    layers = [f"layer {i}" for i in range(len(members))]
+    hooks = described.pop("hooks", [f"blocks.{i}.mlp.hook_post" for i in range(len(members))])
+    names = [f"native-{hook}" for hook in hooks]
+    described |= {"names": names, "model": model, "architecture": "native", "configuration": level, "fvu": None}
+    write_report(folder / "report", members, hooks=hooks, **described)
+    random = np.random.default_rng(0)  # the same documents for all
+    difficulty = random.normal(0, 0.3, size=DOCUMENTS)
+    numbers = {"ce": loss + difficulty - difficulty.mean(), "l0_eff": np.full(DOCUMENTS, l0)}
+    rows = [
+        {"level": level, "dictionary": "0", "place": place, "quantity": quantity, "document": document,
+         "total": 100 * value, "count": 100.0}
+        for place in (*layers, "all")
+        for quantity, values in numbers.items()
+        for document, value in enumerate(values.tolist())
+    ]  # fmt: skip
+    _write(folder / "documents.parquet", rows)
+    system = {
+        "model": {
+            "name": model,
+            "fingerprint": model,
+            "architecture": architecture or {"name": "gpt", "activation": "relu"},
+            "parameters": {"other": parameters, "embedding": 10},
+            "trained_tokens": trained_tokens,
+        },
+        "systems": [{"level": level, "dictionary": "0", "members": dict(zip(layers, names, strict=True))}],
+    }
+    (folder / "system.json").write_text(json.dumps(system))
+    return folder
+
+
 def _member(name: str, seed: int, planted: Planted, described: dict[str, Any]) -> dict[str, Any]:
     n = len(planted.density)
     row = {"member": name, "hook": HOOK, "architecture": "relu", "width": n, "units": n, "seed": seed, "fvu": 0.02}
     row |= {"delta_ce": 0.1, "loss_recovered": 0.9, "analysed_l0": float(planted.density.sum())}
-    return row | {key: value for key, value in described.items() if key in row}
+    row |= {key: value for key, value in described.items() if key in row}
+    return row | ({"hook": described["hooks"][seed], "seed": 0} if "hooks" in described else {})
 
 
 def _units(name: str, planted: Planted) -> list[dict[str, Any]]:
@@ -111,8 +161,9 @@ def _scores(name: str, planted: Planted) -> list[dict[str, Any]]:
         ("random_directions", 0, planted.random),
     ]
     return [
-        {"member": name, "feature": first + i, "sign": np.int8(1), "control": control, "metric": planted.metric,
+        {"member": name, "feature": first + i, "sign": np.int8(1), "control": control, "metric": metric,
          "value": _known(value)}
+        for metric in planted.metrics
         for control, first, values in groups
         for i, value in enumerate(values.tolist())
     ]  # fmt: skip

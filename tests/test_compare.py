@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,42 @@ import pyarrow.parquet as pq
 import pytest
 
 from actpipe.compare import CompareConfig, compare
-from actpipe.compare.arm import open_arms
+from actpipe.compare.arm import Arm, arm_of, opened, pool
+from actpipe.compare.asked import asked_arms
 from actpipe.compare.measures import HEADLINE, metrics
-from actpipe.compare.overlap import adjusted, common
+from actpipe.compare.overlap import adjusted, common, histograms
 from actpipe.compare.schemas import SCHEMAS
+from actpipe.compare.stage import compared as compared_arms
 from actpipe.errors import Damaged, Missing, Misuse
+from actpipe.progress import silent
 from tests.planted_arms import METRIC, Planted, write_report
 
 
-def compared(tmp_path: Path, *arms: Path, seed: int = 0) -> dict[str, Any]:
+def written(tmp_path: Path, *arms: Path, seed: int = 0) -> dict[str, Any]:
     return compare(CompareConfig(arms=tuple(map(str, arms)), out=tmp_path / "out", seed=seed))
 
 
-def verdict(found: dict[str, Any], metric: str = METRIC, stratum: str = "all") -> dict[str, Any]:
-    (row,) = (r for r in found["tables"]["verdicts"] if (r["metric"], r["stratum"]) == (metric, stratum))
+def open_arms(texts: Sequence[str], names: Sequence[str] = (METRIC,)) -> list[Arm]:
+    return [arm_of(each, [opened(source) for source in each.sources], names) for each in asked_arms(texts)]
+
+
+def compared(tmp_path: Path, *arms: Path, seed: int = 0, metric: str = METRIC) -> dict[str, Any]:
+    """Nothing is written."""
+    texts = tuple(map(str, arms))
+    config = CompareConfig(arms=texts, out=tmp_path / "out", seed=seed)
+    known = [each for each in metrics() if each.name == metric]
+    found, tables = compared_arms(open_arms(texts, [metric]), known, config, silent)
+    return {**found, "tables": tables}
+
+
+def verdict(found: dict[str, Any], stratum: str = "all", design: str = "as given") -> dict[str, Any]:
+    (row,) = (r for r in found["tables"]["verdicts"] if (r["stratum"], r["design"]) == (stratum, design))
     return dict(row)
 
 
-def pair(found: dict[str, Any], estimate: str, stratum: str = "all") -> dict[str, Any]:
-    (row,) = (r for r in found["tables"]["pairs"] if (r["estimate"], r["stratum"]) == (estimate, stratum))
+def pair(found: dict[str, Any], estimate: str, stratum: str = "all", design: str = "as given") -> dict[str, Any]:
+    asked = (estimate, stratum, design)
+    (row,) = (r for r in found["tables"]["pairs"] if (r["estimate"], r["stratum"], r["design"]) == asked)
     return dict(row)
 
 
@@ -46,14 +64,18 @@ def test_two_copies_of_one_arm_do_not_differ(tmp_path: Path) -> None:
     first, second = (write_report(tmp_path / name, [Planted(seed=0, n=60)]) for name in ("a", "b"))
     found = compared(tmp_path, first, second)
     assert {row["verdict"] for row in found["tables"]["verdicts"]} == {"no difference"}
-    assert {row["difference"] for row in found["tables"]["pairs"]} == {0.0}
+    assert {row["design"] for row in found["tables"]["verdicts"]} == {"as given", "iso-parameter", "iso-loss"}
+    assert {row["difference"] for row in found["tables"]["pairs"] if row["estimate"] != "contribution"} == {0.0}
+    assert [row["claim"] for row in found["tables"]["claims"]] == ["no difference"]
+    assert {row["difference"] for row in found["tables"]["hypervolumes"]} == {0.0}
 
 
 def test_arms_that_are_alike_are_never_better(tmp_path: Path) -> None:
     """Other units of the same distribution, which is what another seed gives."""
     arms = [write_report(tmp_path / str(i), [Planted(seed=i)]) for i in range(4)]
     found = compared(tmp_path, *arms)
-    said = [row["verdict"] for row in found["tables"]["verdicts"] if row["stratum"] == "all"]
+    rows = [row for row in found["tables"]["verdicts"] if row["design"] == "as given"]
+    said = [row["verdict"] for row in rows if row["stratum"] == "all"]
     assert len(said) == 6
     assert set(said) == {"no difference"}
     assert {row["verdict"] for row in found["tables"]["verdicts"]} <= {"no difference", "undecided"}
@@ -67,7 +89,8 @@ def test_a_better_arm_is_called_better_from_either_side(tmp_path: Path) -> None:
     assert verdict(compared(tmp_path, good, plain))["verdict"] == "better"
     found = compared(tmp_path, plain, good)
     assert verdict(found)["verdict"] == "worse"
-    assert found["verdicts"][0].startswith("rules_f1_std: good is better than plain, plain − good = -0.")
+    assert found["verdicts"][0].startswith("rules_f1_std, ")
+    assert "good is better than plain, plain − good = -0." in found["verdicts"][0]
     row = pair(found, "mean")
     assert row["low"] < -0.1 < row["high"]
     assert row["first_n"] == 400
@@ -79,7 +102,7 @@ def test_where_lower_is_better_the_lower_arm_is_better(tmp_path: Path) -> None:
         write_report(tmp_path / name, [Planted(seed=seed, level=level, control=1.9, metric="vendi_ratio")])
         for name, seed, level in (("low", 0, 0.5), ("high", 1, 0.6))
     )
-    assert verdict(compared(tmp_path, low, high), "vendi_ratio")["verdict"] == "better"
+    assert verdict(compared(tmp_path, low, high, metric="vendi_ratio"))["verdict"] == "better"
 
 
 def test_nothing_is_claimed_where_only_densities_differ(tmp_path: Path) -> None:
@@ -102,7 +125,7 @@ def test_densities_apart_are_no_overlap(tmp_path: Path) -> None:
     )
     found = compared(tmp_path, sparse, dense)
     assert verdict(found)["verdict"] == "no overlap"
-    assert "no overlap between sparse and dense" in found["verdicts"][0]
+    assert [row["claim"] for row in found["tables"]["claims"]] == ["no overlap"]
     assert pair(found, "density_adjusted")["overlap"] < 0.25
 
 
@@ -147,10 +170,11 @@ def test_means_at_common_densities_are_those_of_arithmetic(tmp_path: Path) -> No
         planted = Planted(seed=0, n=len(density))
         planted.density, planted.scores = np.array(density), np.array(values[name])
         write_report(tmp_path / name, [planted])
-    first, second = open_arms([str(tmp_path / name) for name in bins], [METRIC])
-    shared = common(first.measured, second.measured, [METRIC])
+    first, second = open_arms([str(tmp_path / name) for name in bins])
+    measured = [pool(arm.levels[0], "all").measured for arm in (first, second)]
+    shared = common(*(histograms(each, [METRIC]) for each in measured))
     assert shared.overlap[0, 0] == pytest.approx(0.75)
-    means = [adjusted(arm.measured, [METRIC], shared.target, seed=0, replicates=4).value[0] for arm in (first, second)]
+    means = [adjusted(each, [METRIC], shared.target, seed=0, stream=0, replicates=4).value[0] for each in measured]
     assert means == pytest.approx([2 / 3 * 2 + 1 / 3 * 8, 2 / 3 * 4 + 1 / 3 * 5])
 
 
@@ -162,7 +186,7 @@ def five_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LINTS: dict[str, dict[str, dict[str, Any]]] = {
     "density": {"of": {"log_density": -1.5}},
     "loss": {"said": {"delta_ce": 0.3}},
-    "places": {"said": {"hook": "blocks.1.hook_resid_post"}},
+    "layers": {"said": {"hook": "blocks.1.hook_resid_post"}},
     "what is not explained": {"said": {"fvu": 0.3}},
     "L0": {"said": {"analysed_l0": 900.0}},
     "dead units": {"of": {"dead": 100}},
@@ -202,17 +226,25 @@ def test_words_tables_and_summary_say_the_same(tmp_path: Path) -> None:
         write_report(tmp_path / name, [Planted(seed=seed, level=level)])
         for name, seed, level in (("good", 0, 0.6), ("plain", 1, 0.5), ("bad|<b>", 2, 0.4))
     ]
-    found = compared(tmp_path, *arms)
+    found = written(tmp_path, *arms)
     out = tmp_path / "out"
-    written = json.loads((out / "compare.json").read_text())
-    assert (written["format"], written["version"]) == ("actpipe-comparison", 1)
-    assert written["verdicts"] == found["verdicts"]
+    said = json.loads((out / "compare.json").read_text())
+    assert (said["format"], said["version"]) == ("actpipe-comparison", 2)
+    assert (said["verdicts"], said["claims"]) == (found["verdicts"], found["claims"])
     verdicts = pq.read_table(out / "parquet" / "verdicts.parquet").to_pylist()
     opening = {"better": "{} is better than {}", "worse": "{1} is better than {0}"}
-    asked = [row for row in verdicts if row["role"] == "headline" and row["stratum"] == "all"]
-    assert len(asked) == len(written["verdicts"]) == 3
-    for row, said in zip(asked, written["verdicts"], strict=True):
-        assert opening[row["verdict"]].format(row["first"], row["second"]) in said
+    asked = [row for row in verdicts if (row["role"], row["stratum"]) == ("headline", "all")]
+    asked = [row for row in asked if row["design"] == "iso-loss"]
+    assert len(asked) == len(said["verdicts"]) == 3
+    for row, sentence in zip(asked, said["verdicts"], strict=True):
+        assert opening[row["verdict"]].format(row["first"], row["second"]) in sentence
+    claims = pq.read_table(out / "parquet" / "claims.parquet").to_pylist()
+    for row, sentence in zip(claims, said["claims"], strict=True):
+        assert sentence.startswith(f"{row['claim']} between {row['first']} and {row['second']}")
+        assert sentence.endswith(row["reason"])
+    drawn = {path.stem for path in (out / "figures").glob("*.png")}
+    assert drawn == {path.stem for path in (out / "figures").glob("*.svg")}
+    assert {"loss", "rules_f1_std-sparsity", "differences"} <= drawn
     summary = (out / "summary.md").read_text()
     assert "<b>" not in summary
     assert "good is better than plain" in summary
@@ -242,10 +274,8 @@ def test_the_same_command_gives_the_same_numbers_and_another_seed_others(tmp_pat
 def test_what_is_no_arm_is_answered_in_a_sentence(tmp_path: Path) -> None:
     arm = write_report(tmp_path / "a", [Planted(seed=i) for i in range(2)], seeds=False)
     one = Path(f"{arm}:member-0")
-    with pytest.raises(Missing, match=r"There is no report at .*nowhere; an arm is a folder"):
+    with pytest.raises(Missing, match=r"There is nothing to compare at .*nowhere; an arm is a model"):
         compared(tmp_path, one, tmp_path / "nowhere")
-    with pytest.raises(Misuse, match=r"names 2 different configurations, .* as in .*a:member-0"):
-        compared(tmp_path, arm, arm)
     with pytest.raises(Misuse, match=r"no member 'member-9'; it has member-0, member-1"):
         compared(tmp_path, Path(f"{arm}:member-9"), arm)
     with pytest.raises(Misuse, match="two arms or more"):
@@ -253,14 +283,15 @@ def test_what_is_no_arm_is_answered_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(Misuse, match="exists and is not a comparison"):
-        compared(tmp_path, one, one)
+        written(tmp_path, one, one)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
 def test_units_that_never_fire_leave_everything_undecided(tmp_path: Path) -> None:
     dead = write_report(tmp_path / "dead", [Planted(seed=0, n=30, dead=30)])
     found = compared(tmp_path, dead, write_report(tmp_path / "alive", [Planted(seed=1)]))
-    assert {row["verdict"] for row in found["tables"]["verdicts"]} == {"undecided"}
+    rows = [row for row in found["tables"]["verdicts"] if row["design"] == "as given"]
+    assert {row["verdict"] for row in rows} == {"undecided"}
     assert "dead units" in fired(found)
 
 
@@ -268,27 +299,28 @@ def test_a_broken_table_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     arms = [write_report(tmp_path / name, [Planted(seed=0, n=20)]) for name in ("a", "b")]
     (arms[1] / "parquet" / "scores.parquet").write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(Damaged, match=r"A table of .*b cannot be read"):
-        compared(tmp_path, *arms)
+        written(tmp_path, *arms)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_name_with_a_star_is_every_member_that_it_fits(tmp_path: Path) -> None:
     report = write_report(tmp_path / "a", five(0))
-    (arm,) = open_arms([f"{report}:member-*"], [METRIC])
-    assert (arm.name, arm.seeds) == ("member-*", ["0", "1", "2", "3", "4"])
+    (arm,) = open_arms([f"{report}:member-*"])
+    assert arm.name == "member-*"
+    assert [system.dictionary for system in arm.levels[0].systems] == ["0", "1", "2", "3", "4"]
     with pytest.raises(Misuse, match="no member 'number-\\*'"):
-        open_arms([f"{report}:number-*"], [METRIC])
+        open_arms([f"{report}:number-*"])
 
 
 def test_arms_have_the_shortest_names_that_differ(tmp_path: Path) -> None:
     for folder in ("x/report", "y/report", "z"):
         write_report(tmp_path / folder, [Planted(seed=0, n=20)])
     names = [f"{tmp_path}/{name}" for name in ("x/report", "y/report", "z")]
-    assert [arm.name for arm in open_arms([names[0], names[2]], [METRIC])] == ["report", "z"]
-    assert [arm.name for arm in open_arms(names, [METRIC])] == names
-    members = [arm.name for arm in open_arms([names[2], f"{names[2]}:member-0"], [METRIC])]
+    assert [arm.name for arm in open_arms([names[0], names[2]])] == ["report", "z"]
+    assert [arm.name for arm in open_arms(names)] == names
+    members = [arm.name for arm in open_arms([names[2], f"{names[2]}:member-0"])]
     assert members == ["z", "z:member-0"]
-    twice = [arm.name for arm in open_arms([names[2], names[2]], [METRIC])]
+    twice = [arm.name for arm in open_arms([names[2], names[2]])]
     assert twice == [names[2], f"{names[2]} (2)"]
 
 

@@ -32,15 +32,17 @@ def test_two_reports_are_compared_and_everything_says_the_same(reports: Path) ->
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     out = reports / "made" / "compare"
-    assert sorted(path.name for path in out.iterdir()) == ["compare.json", "parquet", "summary.md"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "assets", "compare.json", "data", "figures", "index.html", "parquet", "summary.md"
+    ]  # fmt: skip
     written = json.loads((out / "compare.json").read_text())
     assert [arm["arm"] for arm in written["arms"]] == ["crate-report", "topk-report"]
-    for said in (*written["verdicts"], *(lint["text"] for lint in written["lints"])):
+    for said in (*written["claims"], *written["verdicts"], *(lint["text"] for lint in written["lints"])):
         assert said in done.stdout
         assert said in (out / "summary.md").read_text().replace("&lt;", "<")
     assert any(lint["name"] == "few seeds" for lint in written["lints"])
     table = pq.read_table(out / "parquet" / "verdicts.parquet").to_pylist()
-    assert {row["verdict"] for row in table} <= {"undecided", "no overlap"}  # five units an arm decide nothing
+    assert {row["verdict"] for row in table} <= {"undecided", "no overlap"}  # a few units an arm decide nothing
 
 
 def test_means_are_those_of_the_report(reports: Path) -> None:
@@ -64,7 +66,7 @@ def test_a_copy_does_not_differ(reports: Path) -> None:
     done = run(reports, "compare", "crate-report", "twin", "--out", "copies", "--json", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert set(json.loads(done.stdout)) == {
-        "out", "format", "version", "created", "actpipe", "config", "arms", "lints", "verdicts"
+        "out", "format", "version", "created", "actpipe", "config", "arms", "lints", "claims", "verdicts"
     }  # fmt: skip
     table = pq.read_table(reports / "copies" / "parquet" / "verdicts.parquet").to_pylist()
     assert {row["verdict"] for row in table if row["stratum"] == "all"} == {"no difference"}
@@ -75,9 +77,9 @@ def test_a_copy_does_not_differ(reports: Path) -> None:
     ("arguments", "sentence"),
     [
         (("crate-report",), "A comparison needs two arms or more"),
-        (("crate-report", "nowhere"), "There is no report at nowhere; an arm is a folder that `actpipe analyze` wrote"),
+        (("crate-report", "nowhere"), "There is nothing to compare at nowhere; an arm is a model (actpipe:NAME"),
         (("crate-report", "topk-report:spares"), "The report has no member 'spares'; it has sparse, dense."),
-        (("crate-report", "crate-report.zarr"), "There is no report at crate-report.zarr"),
+        (("crate-report", "crate-report.zarr"), "does not say which model its rows are from; name the model"),
         (("crate-report", "topk-report", "--seed", "-1"), "--seed -1 is out of range"),
         (
             ("crate-report", "topk-report", "--out", "crate-report-sae"),

@@ -1,4 +1,4 @@
-"""Arms side by side: which of several analysed sets of units is better, where that can be said; no model is run.
+"""Arms side by side: which of several sets of units is better, where that can be said.
 
 What it writes is docs/reference/compare-format.md.
 """

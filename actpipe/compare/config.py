@@ -11,12 +11,29 @@ from actpipe.errors import Misuse
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    arms: tuple[str, ...]  # report folders, each with :NAME behind it or not
-    out: Annotated[Path, "Folder of the comparison."]
-    seed: Annotated[int, "Draws the replicates of the bootstrap."] = 0
+    arms: tuple[str, ...]  # as `asked.py` reads them
+    out: Annotated[Path, "Folder of the comparison, and of what it makes for it."]
+    dataset: Annotated[str, "Text on which models and dictionaries are read; reports keep theirs."] = "reviews"
+    text_field: Annotated[str, "Field that holds the text, in tables, JSON Lines and Hugging Face datasets."] = "text"
+    tokens: Annotated[int, "Tokens of that text (250k, 1M)."] = 250_000
+    context: Annotated[int, "Tokens a sequence."] = 128
+    hook: Annotated[
+        tuple[str, ...], "Of models: a name or wildcard; repeat it. Default: their sparse units, else every MLP's."
+    ] = ()
+    scores: Annotated[str, "Scores of what is analysed here: all, headline, or a list such as rules,concepts."] = (
+        "headline"
+    )
+    twin: Annotated[
+        tuple[str, ...], "What ARM is without training, given like an arm; of models it is made.", "ARM=SOURCE"
+    ] = ()
+    twins: Annotated[bool, "Run the untrained twin of every model beside it."] = True
+    seed: Annotated[int, "Draws the replicates of the bootstrap, the splits of the text, and the twins."] = 0
 
     def __post_init__(self) -> None:
         if len(self.arms) < 2:
-            raise Misuse("A comparison needs two arms or more; name the folders of two reports.")
+            raise Misuse("A comparison needs two arms or more; name two models, dictionaries or reports.")
+        for name in ("tokens", "context"):
+            if getattr(self, name) < 1:
+                raise Misuse(f"--{name} must be at least 1, not {getattr(self, name)}.")
         if not 0 <= self.seed < 2**31:
             raise Misuse(f"--seed {self.seed} is out of range; give a whole number from 0 to 2147483647, not negative.")

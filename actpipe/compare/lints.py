@@ -1,38 +1,55 @@
 """Known ways in which a comparison fails, each a sentence where what is recorded shows it.
 
-Numbers are those of the list in docs/how-to/compare.md. Thresholds are heuristics, not tuned.
+Numbers are those of the list in docs/how-to/compare.md, which also says why the others cannot happen here. Thresholds
+are heuristics, not tuned.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from actpipe.analysis.statistics import Measured
 from actpipe.analysis.statistics.intervals import FEW_SEEDS
+from actpipe.analysis.statistics.strata import Floats
 
-from .arm import Arm
+from .designs import AS_GIVEN, ISO_LOSS, ISO_PARAMETER, L0_SHARE, models
 from .matching import Matched
-from .overlap import common
+from .overlap import common, histograms
+from .pairs import Sides
+from .stand import Row, Stand
+from .subjects import NATIVE
+from .verdicts import OPPOSITE
 
 DENSITY_FACTOR = 2.0  # of medians
 WANTED_OVERLAP = 0.5
-LOSS_NATS = 0.01  # matched: within this
-L0_SHARE = 0.1
 SHARE = 0.05  # of units: dead, undefined
 TOKEN_SHARE = 0.1
 UNEXPLAINED = 0.05  # FVU from which what is left out is worth a word
 UNIT_SHARE = 0.1
+SELF_ABLATING, GATE, ABLATED = "self-ablating", "hook_gate", ".ablated."
+CONTROLS = ("shuffled", "random_directions")
 
 
 class Subject(NamedTuple):
-    arm: Arm
+    stand: Stand  # at all layers
     matched: Matched
 
     @property
     def name(self) -> str:
-        return self.arm.name
+        return self.matched.arm
+
+
+class Pair(NamedTuple):
+    first: Subject
+    second: Subject
+    sides: Sides
+    rows: Sequence[Row]  # of pairs.parquet, of these two at all layers, not of their twins
+
+    @property
+    def one_model(self) -> bool:
+        return models(self.first.stand.arm) == models(self.second.stand.arm)
 
 
 class Lint(NamedTuple):
@@ -41,30 +58,42 @@ class Lint(NamedTuple):
     text: str
 
 
-Pair = tuple[Subject, Subject]
 Check = Callable[[Subject], str | None]
 PairCheck = Callable[[Pair], str | None]
 
 
-def lints(arms: Sequence[Arm], matched: Sequence[Matched]) -> list[Lint]:
-    """Those that fire, by number."""
-    subjects = [Subject(*each) for each in zip(arms, matched, strict=True)]
-    pairs = list(itertools.combinations(subjects, 2))
-    of_arms = [(number, name, check(each)) for number, name, check in OF_ARMS for each in subjects]
+def lints(
+    stands: Sequence[Stand], matched: Sequence[Matched], sides: Sequence[Sides], rows: Sequence[Row]
+) -> list[Lint]:
+    """Those that fire, by number. Everything is of all layers together."""
+    subjects = {each.arm: Subject(stood, each) for stood, each in zip(stands, matched, strict=True)}
+    by_names: Mapping[tuple[str, str], Sides] = {each.names: each for each in sides}
+    pairs = []
+    for first, second in itertools.combinations(subjects.values(), 2):
+        names = (first.name, second.name)
+        mine = [row for row in rows if (row["first"], row["second"]) == names and not row["twin"]]
+        pairs.append(Pair(first, second, by_names[names], mine))
+    of_arms = [(number, name, check(each)) for number, name, check in OF_ARMS for each in subjects.values()]
     of_pairs = [(number, name, check(pair)) for number, name, check in OF_PAIRS for pair in pairs]
     found = [Lint(number, name, text) for number, name, text in (*of_arms, *of_pairs) if text]
     return sorted(found, key=lambda lint: lint.number)
 
 
 def _seeds(one: Subject) -> str | None:
-    n = len(one.matched.seeds)
+    n = one.matched.seeds
     if n >= FEW_SEEDS:
         return None
     return f"Exploratory: {one.name} has {n} seed{'s' * (n > 1)}, and a claim needs {FEW_SEEDS}."
 
 
+def _units_alone(one: Subject) -> str | None:
+    if one.matched.seeds > 1:
+        return None
+    return f"Intervals of {one.name} are over units, not over seeds: they say nothing of another training."
+
+
 def _controls(one: Subject) -> str | None:
-    missing = [name for name in ("shuffled", "random_directions") if name not in one.matched.controls]
+    missing = [name for name in CONTROLS if name not in one.matched.controls]
     return f"{one.name} lacks the control {' and '.join(missing)}." if missing else None
 
 
@@ -81,151 +110,178 @@ def _sampled(one: Subject) -> str | None:
     return f"Of {one.name} {one.matched.units:,} of {one.matched.width:,} units were analysed; its L0 is that of these."
 
 
+def _stream(one: Subject) -> str | None:
+    """Of a model with masks: whose units are they?"""
+    masked = [ABLATED in hook for hook in one.matched.hooks]
+    if any(masked) and not all(masked):
+        return f"{one.name} mixes units of the stream with masks and of the one without."
+    if SELF_ABLATING in one.matched.model_architectures and one.matched.architecture == NATIVE and not any(masked):
+        return f"Units of {one.name} are of the stream without masks, which its training did not make sparse."
+    return None
+
+
+def _gates(one: Subject) -> str | None:
+    gates = [hook for hook in one.matched.hooks if hook.endswith(GATE)]
+    return f"{gates[0]} of {one.name} holds the scores of a mask, not activations." if gates else None
+
+
 def _densities(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched.median_density, second.matched.median_density
+    a, b = pair.first.matched.median_density, pair.second.matched.median_density
     if not a or not b:
         return None
     overlap = _overlap(pair)
     if max(a / b, b / a) <= DENSITY_FACTOR and overlap >= WANTED_OVERLAP:
         return None
     return (
-        f"Densities differ: half of the units of {first.name} fire on more than {a:.2g} of rows and of "
-        f"{second.name} on more than {b:.2g}; histograms overlap by {overlap:.2f}. Read the adjusted means."
+        f"Densities differ: half of the units of {pair.first.name} fire on more than {a:.2g} of rows and of "
+        f"{pair.second.name} on more than {b:.2g}; histograms overlap by {overlap:.2f}. Read the adjusted means."
     )
 
 
 def _overlap(pair: Pair) -> float:
     """Over alive units: density is a number that all of them have."""
-    first, second = (
-        [replace(each, values={"density": each.density}) for each in subject.arm.measured] for subject in pair
-    )
-    return float(common(first, second, ["density"]).overlap[0, 0])
+    return float(common(*(_density_histogram(each.stand) for each in pair[:2])).overlap[0, 0])
+
+
+def _density_histogram(stood: Stand) -> Floats:
+    measured = [each for one in stood.pools for each in one.measured]
+    bare = [
+        Measured(
+            member=each.member, configuration="", dictionary="", values={"density": each.density},
+            density=each.density, mass=each.mass, token_r2=each.token_r2,
+        )
+        for each in measured
+    ]  # fmt: skip
+    return histograms(bare, ["density"])
 
 
 def _losses(pair: Pair) -> str | None:
-    first, second = pair
-    names = f"{first.name} and {second.name}"
-    if not _one_model(pair):
-        return (
-            f"Losses are not known to be matched: {names} stand on different or unnamed models, whose own loss no "
-            "report records."
-        )
-    a, b = first.matched.delta_ce, second.matched.delta_ce
-    if a is None or b is None:
-        return (
-            None
-            if _same_members(pair)
-            else f"Losses are not known to be matched: of {names} the rise of the loss is not recorded."
-        )
-    if abs(a - b) <= LOSS_NATS:
+    design = pair.sides.design(ISO_LOSS)
+    if design.first is not None:
         return None
-    return f"Losses are not matched: they rise by {a:.3f} nats with {first.name} and by {b:.3f} with {second.name}."
+    return f"Losses of {pair.first.name} and {pair.second.name} are not matched: {design.reason}."
 
 
 def _parameters(pair: Pair) -> str | None:
-    first, second = pair
-    if _one_model(pair) or _same_members(pair):
+    design = pair.sides.design(ISO_PARAMETER)
+    if design.first is not None or "overlap" in design.reason or "one text" in design.reason:
         return None
-    names = f"{first.name} and {second.name}"
-    return f"Parameters are not known to be matched: how many the models of {names} have is not recorded."
+    return f"Parameters of {pair.first.name} and {pair.second.name} are not matched: {design.reason}."
+
+
+def _activations(pair: Pair) -> str | None:
+    a, b = pair.first.matched.activations, pair.second.matched.activations
+    if not a or not b or a == b:
+        return None
+    return f"Nonlinearities differ: {' and '.join(a)} in {pair.first.name}, {' and '.join(b)} in {pair.second.name}."
 
 
 def _sites(pair: Pair) -> str | None:
-    first, second = pair
-    if first.matched.hook == second.matched.hook:
+    a, b = pair.first.matched.layers, pair.second.matched.layers
+    if set(a) == set(b):
         return None
-    return f"Places differ: {first.name} is at {first.matched.hook} and {second.name} at {second.matched.hook}."
+    return f"Layers differ: {pair.first.name} is at {', '.join(a)} and {pair.second.name} at {', '.join(b)}."
 
 
 def _sparsity(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched.l0, second.matched.l0
-    if a is None or b is None or abs(a - b) <= L0_SHARE * max(a, b):
+    """As the levels stand; the designs compare where L0 is the same."""
+    first, second = pair.first.matched, pair.second.matched
+    if first.scale != second.scale or first.scale is None:
+        return f"L0 of {first.arm} and {second.arm} is not recorded in one way, or not on one text."
+    a, b = first.l0, second.l0
+    if max(a[0], b[0]) <= (1 + L0_SHARE) * min(a[1], b[1]):
         return None
-    return f"L0 is not matched: {a:.3g} of {first.name} and {b:.3g} of {second.name}."
+    return f"L0 is not matched: {_ends(a)} of {first.arm} and {_ends(b)} of {second.arm}."
+
+
+def _ends(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in values))
 
 
 def _dead(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = 1 - first.matched.alive, 1 - second.matched.alive
+    a, b = 1 - pair.first.matched.alive, 1 - pair.second.matched.alive
     if abs(a - b) <= SHARE:
         return None
-    return f"Dead units are in no mean, and there are {a:.0%} of them in {first.name} and {b:.0%} in {second.name}."
+    return (
+        f"Dead units are in no mean, and there are {a:.0%} of them in {pair.first.name} and {b:.0%} in "
+        f"{pair.second.name}."
+    )
+
+
+def _covered(pair: Pair) -> str | None:
+    """Most units, or most of what is computed?"""
+    found: dict[str, dict[str, str]] = {}
+    for row in pair.rows:
+        if (row["design"], row["stratum"], row["role"]) == (AS_GIVEN, "all", "headline"):
+            found.setdefault(row["metric"], {})[row["estimate"]] = row["verdict"]
+    apart = [name for name, each in found.items() if each["mean"] == OPPOSITE.get(each["contribution"])]
+    if not apart:
+        return None
+    return (
+        f"Of {pair.first.name} and {pair.second.name} most units and most of what is written name different arms in "
+        f"{' and '.join(apart)}: compare the estimates mean and contribution."
+    )
 
 
 def _token_units(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched.token_units, second.matched.token_units
+    a, b = pair.first.matched.token_units, pair.second.matched.token_units
     if a is None or b is None or abs(a - b) <= TOKEN_SHARE:
         return None
     return (
-        f"Functions of the current token score well everywhere, and are {a:.0%} of the units of {first.name} and "
-        f"{b:.0%} of {second.name}; read the strata."
+        f"Functions of the current token score well everywhere, and are {a:.0%} of the units of {pair.first.name} and "
+        f"{b:.0%} of {pair.second.name}; read the strata."
     )
 
 
 def _twins(pair: Pair) -> str | None:
-    first, second = pair
-    if _one_model(pair):
+    missing = [each.name for each in pair[:2] if not each.matched.twin]
+    if pair.one_model or not missing:
         return None
     return (
-        f"Random twins are missing: neither {first.name} nor {second.name} is compared with its model at "
+        f"Random twins are missing: {' and '.join(missing)} stand{'s' * (len(missing) == 1)} beside no model at "
         "initialisation, so what the architecture gives by itself is not known."
     )
 
 
 def _signs(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched.negative_units, second.matched.negative_units
+    a, b = pair.first.matched.negative_units, pair.second.matched.negative_units
     if a is None or b is None or (a > 0) == (b > 0):
         return None
-    halved, whole = (first, second) if a > 0 else (second, first)
+    halved, whole = (pair.first, pair.second) if a > 0 else (pair.second, pair.first)
     return f"Units of {halved.name} are halves of features with two signs; those of {whole.name} are one-sided."
 
 
 def _units(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched.width, second.matched.width
+    a, b = pair.first.matched.width, pair.second.matched.width
     if abs(a - b) <= UNIT_SHARE * max(a, b):
         return None
     return (
-        f"Numbers of units differ: {a:,} of {first.name} and {b:,} of {second.name}; a wider set is easier to "
-        "explain and less sensitive."
+        f"Numbers of units differ: {a:,} of {pair.first.name} and {b:,} of {pair.second.name}; a wider set is easier "
+        "to explain and less sensitive."
     )
 
 
 def _texts(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched, second.matched
-    if a.tokenizer != b.tokenizer:
-        return f"Tokenizers of {first.name} and {second.name} differ, and with them every score of tokens and rules."
+    a, b = pair.first.matched, pair.second.matched
+    if set(a.tokenizer) != set(b.tokenizer):
+        return f"Tokenizers of {a.arm} and {b.arm} differ, and with them every score of tokens and rules."
     if (a.dataset, a.tokens, a.documents, a.context) != (b.dataset, b.tokens, b.documents, b.context):
         said = [
-            f"{each.name} on {m.tokens:,} tokens of {m.dataset or 'an unnamed text'} in contexts of {m.context}"
-            for each, m in ((first, a), (second, b))
+            f"{m.arm} on {m.tokens:,} tokens of {m.dataset or 'an unnamed text'} in contexts of {m.context}"
+            for m in (a, b)
         ]
         return f"Texts differ: {' and '.join(said)}."
     return None
 
 
 def _undefined(pair: Pair) -> str | None:
-    first, second = pair
-    a, b = first.matched.undefined, second.matched.undefined
+    a, b = pair.first.matched.undefined, pair.second.matched.undefined
     if a is None or b is None or abs(a - b) <= SHARE:
         return None
-    return f"Up to {a:.0%} of the alive units of {first.name} and {b:.0%} of those of {second.name} have no score."
-
-
-def _one_model(pair: Pair) -> bool:
-    """Arms on one store stand on one model, named or not."""
-    a, b = (each.matched for each in pair)
-    return a.store == b.store or (a.model is not None and a.model == b.model)
-
-
-def _same_members(pair: Pair) -> bool:
-    a, b = (each.matched for each in pair)
-    return (a.store, a.members, a.configuration) == (b.store, b.members, b.configuration)
+    return (
+        f"Up to {a:.0%} of the alive units of {pair.first.name} and {b:.0%} of those of {pair.second.name} have no "
+        "score."
+    )
 
 
 OF_ARMS: tuple[tuple[int, str, Check], ...] = (
@@ -233,14 +289,19 @@ OF_ARMS: tuple[tuple[int, str, Check], ...] = (
     (9, "some of the units", _sampled),
     (15, "controls missing", _controls),
     (16, "few seeds", _seeds),
+    (17, "stream", _stream),
+    (18, "mask", _gates),
+    (28, "units alone", _units_alone),
 )
 OF_PAIRS: tuple[tuple[int, str, PairCheck], ...] = (
     (1, "density", _densities),
     (3, "loss", _losses),
     (4, "parameters", _parameters),
-    (6, "places", _sites),
+    (5, "nonlinearity", _activations),
+    (6, "layers", _sites),
     (8, "L0", _sparsity),
     (10, "dead units", _dead),
+    (11, "computation", _covered),
     (12, "token units", _token_units),
     (15, "random twins", _twins),
     (19, "signs", _signs),

@@ -28,14 +28,15 @@ class Common(NamedTuple):
     target: Floats  # [S, M, N]; zeros where nothing is common
 
 
-def common(first: Sequence[Measured], second: Sequence[Measured], metrics: Sequence[str]) -> Common:
-    lowest = np.minimum(_histograms(first, metrics), _histograms(second, metrics))
+def common(first: Floats, second: Floats) -> Common:
+    """Of histograms [S, M, N], or of levels of them in the proportion of their weights."""
+    lowest = np.minimum(first, second)
     overlap = lowest.sum(axis=-1)
     return Common(overlap, lowest / np.where(overlap > 0, overlap, 1.0)[..., None])
 
 
 def adjusted(
-    members: Sequence[Measured], metrics: Sequence[str], target: Floats, *, seed: int, replicates: int
+    members: Sequence[Measured], metrics: Sequence[str], target: Floats, *, seed: int, stream: int, replicates: int
 ) -> Replicated:
     """Means of columns [S · M] with the densities of `target`, by the draws that the plain means are made with."""
     groups = []
@@ -58,10 +59,10 @@ def adjusted(
                 statistic=ratio,
             )
         )
-    return replicated(groups, seed=seed, replicates=replicates)
+    return replicated(groups, seed=seed, stream=stream, replicates=replicates)
 
 
-def _histograms(members: Sequence[Measured], metrics: Sequence[str]) -> Floats:
+def histograms(members: Sequence[Measured], metrics: Sequence[str]) -> Floats:
     """[S, M, N] shares of the units of a stratum with a score."""
     counts = np.zeros((3, len(metrics), N_BINS))
     for each in members:

@@ -1,52 +1,88 @@
-"""Every two arms, every metric and stratum: the difference, its interval, and what can be decided by it."""
+"""Every two arms in every design, every metric and stratum: the difference, its interval, and what it decides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from actpipe.analysis.multiplicity import holm
-from actpipe.analysis.scores import Metric
 from actpipe.analysis.statistics.equivalence import MARGIN
 from actpipe.analysis.statistics.intervals import expanded, percentile, two_sided_p
 from actpipe.analysis.statistics.measured import STRATA
 from actpipe.analysis.statistics.strata import Floats
 
-from .arm import Arm
-from .estimates import Drawn, Estimates
+from .designs import Design, designs
+from .estimates import Drawn, mixed
 from .measures import role
-from .overlap import LEAST_OVERLAP, adjusted, common
+from .overlap import LEAST_OVERLAP, common
+from .stand import Row, Stand, at_densities
 
 ALPHA = 0.05
 FEWEST = 10  # units of an arm with a score; a bootstrap of fewer has intervals that are far too short
-ESTIMATES = ("mean", "density_adjusted", "above_control")
-
-Row = dict[str, Any]
+ESTIMATES = ("mean", "density_adjusted", "above_control", "contribution")
 
 
 class Sides(NamedTuple):
-    first: Arm
-    second: Arm
-    of_first: Estimates
-    of_second: Estimates
+    """Two arms at one place."""
+
+    first: Stand
+    second: Stand
+    designs: list[Design]
+
+    @classmethod
+    def of(cls, first: Stand, second: Stand) -> Sides:
+        return cls(first, second, designs(first.arm, second.arm, first.coordinates, second.coordinates))
 
     @property
     def same(self) -> bool:
-        return self.of_first.seed == self.of_second.seed
+        return self.first.streams == self.second.streams
 
     @property
     def seeds(self) -> tuple[int, int]:
-        return len(self.first.measured), len(self.second.measured)
+        return self.first.seeds, self.second.seeds
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.first.arm.name, self.second.arm.name
+
+    def design(self, name: str) -> Design:
+        return next(design for design in self.designs if design.name == name)
 
 
-def pair_rows(sides: Sequence[Sides], metrics: Sequence[Metric], *, replicates: int) -> list[Row]:
-    """Rows of pairs.parquet."""
-    rows = [row for each in sides for row in _of_pair(each, metrics, replicates) if max(_counts(row)) > 0]
-    families: dict[tuple[str, str, str], list[Row]] = {}
+def design_rows(sides: Sequence[Sides], *, twin: bool) -> list[Row]:
+    """Rows of designs.parquet."""
+    rows = []
+    for each in sides:
+        for design in each.designs:
+            row: Row = {"first": each.names[0], "second": each.names[1], "twin": twin, "place": each.first.place}
+            row |= {"design": design.name, "status": design.status, "reason": design.reason}
+            for side, stood, weights in (("first", each.first, design.first), ("second", each.second, design.second)):
+                found = [c for c in stood.coordinates if c is not None]
+                known = weights is not None and len(found) == len(stood.coordinates)
+                loss, l0 = ([getattr(c, name) for c in found] for name in ("loss", "log_l0"))
+                row[f"{side}_loss"] = float(weights @ np.array(loss)) if known else np.nan
+                row[f"{side}_l0"] = float(2 ** (weights @ np.array(l0))) if known else np.nan
+            rows.append(row)
+    return rows
+
+
+def pair_rows(sides: Sequence[Sides], *, twin: bool) -> list[Row]:
+    """Rows of pairs.parquet: those of designs that the two arms allow."""
+    rows = [
+        row
+        for each in sides
+        for design in each.designs
+        if design.first is not None
+        for row in _of_pair(each, design, twin)
+        if max(_counts(row)) > 0
+    ]
+    families: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        families.setdefault((row["role"], row["stratum"], row["estimate"]), []).append(row)
+        families.setdefault(tuple(row[name] for name in ("role", "stratum", "estimate", "design", "place")), []).append(
+            row
+        )
     for family in families.values():
         for row, p in zip(family, holm(np.array([row["p"] for row in family])).tolist(), strict=True):
             row["p_holm"] = p
@@ -55,30 +91,46 @@ def pair_rows(sides: Sequence[Sides], metrics: Sequence[Metric], *, replicates: 
     return [{name: value for name, value in row.items() if not name.startswith("_")} for row in rows]
 
 
-def _of_pair(sides: Sides, metrics: Sequence[Metric], replicates: int) -> list[Row]:
-    names = [metric.name for metric in metrics]
-    shared = common(sides.first.measured, sides.second.measured, names)
+def _of_pair(sides: Sides, design: Design, twin: bool) -> list[Row]:
+    first, second = sides.first, sides.second
+    assert design.first is not None
+    assert design.second is not None
+    metrics, n = first.metrics, len(first.metrics)
+    shared = common(_mixture(first, design.first), _mixture(second, design.second))
+
+    def both(name: str) -> tuple[Drawn, Drawn]:
+        return tuple(
+            mixed([getattr(level, name) for level in stood.levels], weights)  # type: ignore[return-value]
+            for stood, weights in ((first, design.first), (second, design.second))
+            if weights is not None
+        )
+
     drawn: Mapping[str, tuple[Drawn, Drawn]] = {
-        "mean": (sides.of_first.mean, sides.of_second.mean),
+        "mean": both("mean"),
         "density_adjusted": (
-            _adjusted(sides.first, sides.of_first, names, shared.target, replicates),
-            _adjusted(sides.second, sides.of_second, names, shared.target, replicates),
+            at_densities(first, design.first, shared.target),
+            at_densities(second, design.second, shared.target),
         ),
-        "above_control": (sides.of_first.above_control, sides.of_second.above_control),
+        "above_control": both("above_control"),
+        "contribution": both("contribution"),
     }
     found = {name: _differences(sides, *drawn[name]) for name in ESTIMATES}
+    counts = [_units(stood, weights) for stood, weights in ((first, design.first), (second, design.second))]
     return [
         {
-            "first": sides.first.name,
-            "second": sides.second.name,
+            "first": sides.names[0],
+            "second": sides.names[1],
+            "twin": twin,
+            "place": first.place,
+            "design": design.name,
             "metric": metric.name,
             "role": role(metric.name),
             "stratum": stratum,
             "estimate": estimate,
             "better": metric.better,
-            **{name: float(values[s * len(metrics) + m]) for name, values in found[estimate].items()},
-            "first_n": sides.of_first.means[s * len(metrics) + m]["n"],
-            "second_n": sides.of_second.means[s * len(metrics) + m]["n"],
+            **{name: float(values[s * n + m]) for name, values in found[estimate].items()},
+            "first_n": int(counts[0][s * n + m]),
+            "second_n": int(counts[1][s * n + m]),
             "overlap": float(shared.overlap[s, m]),
             "_same": sides.same,
         }
@@ -88,9 +140,16 @@ def _of_pair(sides: Sides, metrics: Sequence[Metric], replicates: int) -> list[R
     ]
 
 
-def _adjusted(arm: Arm, found: Estimates, names: Sequence[str], target: Floats, replicates: int) -> Drawn:
-    means = adjusted(arm.measured, names, target, seed=found.seed, replicates=replicates)
-    return Drawn(means.value, means.replicates)
+def _mixture(stood: Stand, weights: Floats) -> Floats:
+    mixture: Floats = np.einsum("l,lsmn->smn", weights, np.stack(stood.densities))
+    return mixture
+
+
+def _units(stood: Stand, weights: Floats) -> Floats:
+    """[C] units with a score, of levels with a weight."""
+    counts = [[row["n"] or 0 for row in level.means] for level in stood.levels]
+    found: Floats = np.array(counts, np.float64)[weights > 0].sum(axis=0)
+    return found
 
 
 def _differences(sides: Sides, first: Drawn, second: Drawn) -> dict[str, Floats]:

@@ -1,4 +1,8 @@
-"""reports → a comparison: the stage behind `actpipe compare`."""
+"""models, dictionaries, stores, reports → a comparison: the stage behind `actpipe compare`.
+
+The folder keeps what was made for it under arms/, so that the same command goes on where it stopped. compare.json is
+removed first and written last: where it is, everything beside it belongs to it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actpipe import __version__
 from actpipe.errors import Misuse
-from actpipe.files import write_json
+from actpipe.files import write_bytes, write_json
 from actpipe.progress import Progress, silent
 
 from .config import CompareConfig
@@ -20,100 +26,188 @@ from .config import CompareConfig
 if TYPE_CHECKING:
     from actpipe.analysis.scores import Metric
 
-    from .arm import Arm
+    from .arm import Arm, Opened
+    from .asked import Asked
+    from .stand import Row, Stand
 
+ARMS, SUMMARY, PAGE, JSON = "arms", "summary.md", "index.html", "compare.json"
 FEWEST_REPLICATES, MOST_REPLICATES = 2000, 10_000
 REPLICATES_PER_QUESTION = 100  # of a family, so that Holm's smallest p can be small
 
 
 def compare(config: CompareConfig, progress: Progress = silent) -> dict[str, Any]:
     """Write the comparison to `config.out`; return what compare.json holds, with `out` and the rows of its tables."""
-    from actpipe.analysis.folder import replaced_folder
-
-    from .arm import open_arms
     from .measures import metrics
 
     _refuse_foreign(config.out)
     known = metrics()
-    progress.say(f"Reading {len(config.arms)} arms.")
-    arms = open_arms(config.arms, [metric.name for metric in known])
-    held = [metric for metric in known if any(metric.name in each.values for arm in arms for each in arm.measured)]
+    arms = _arms(config, [metric.name for metric in known], progress)
+    held = [metric for metric in known if any(_scored(arm, metric.name) for arm in arms)]
     if not held:
         raise Misuse("None of the arms has a score to compare; analyze them without `--scores none`.")
-    found, tables = _compared(arms, held, config, progress)
-    with replaced_folder(config.out) as folder:
-        _write(folder, found, tables)
+    found, tables = compared(arms, held, config, progress)
+    _write(config.out, found, tables, progress)
     return {"out": str(config.out), **found, "tables": tables}
 
 
-def _compared(
-    arms: list[Arm], metrics: list[Metric], config: CompareConfig, progress: Progress
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+def _arms(config: CompareConfig, metrics: Sequence[str], progress: Progress) -> list[Arm]:
+    """What is not a report is made first, arm by arm."""
+    from .asked import asked_arms, asked_twins
+
+    asked = asked_arms(config.arms)
+    twins = asked_twins(config.twin, [each.name for each in asked])
+    return [_arm(each, twins.get(each.name), config, metrics, progress) for each in asked]
+
+
+def _arm(asked: Asked, twin: Asked | None, config: CompareConfig, metrics: Sequence[str], progress: Progress) -> Arm:
+    from .arm import arm_of
+
+    own, untrained = [], []
+    for source in asked.sources:
+        report, beside = _opened(asked.name, source, config, progress)
+        own.append(report)
+        untrained += beside
+    if twin is not None:
+        untrained = [_opened(asked.name, source, config, progress)[0] for source in twin.sources]
+    beside_it = arm_of(asked, untrained, metrics) if untrained else None
+    return arm_of(asked, own, metrics, beside_it)
+
+
+def _opened(name: str, source: Any, config: CompareConfig, progress: Progress) -> tuple[Opened, list[Opened]]:
+    """The report of a source, and that of its untrained twin if one is made."""
+    from .arm import opened, opened_made
+
+    if source.kind == "report":
+        progress.say(f"Reading {source.text}.")
+        return opened(source), []
+    from .making import made
+    from .subjects import subject_of
+
+    subject = subject_of(source, config.hook)
+    arms = config.out / ARMS
+    report = opened_made(made(subject, config, arms, progress), source.text)
+    if not config.twins or subject.twin is None:
+        return report, []
+    return report, [opened_made(made(subject.twin, config, arms, progress), f"{source.text}@init")]
+
+
+def _scored(arm: Arm, metric: str) -> bool:
+    return any(metric in each.own.values for system in arm.systems for each in system.units.values())
+
+
+def compared(
+    arms: Sequence[Arm], metrics: Sequence[Metric], config: CompareConfig, progress: Progress
+) -> tuple[dict[str, Any], dict[str, list[Row]]]:
+    """What compare.json holds, and the rows of the tables."""
     from actpipe.analysis.statistics.equivalence import MARGIN
 
-    from .estimates import estimates
+    from .claims import claim_rows
     from .lints import lints
     from .matching import matched
     from .measures import HEADLINE
-    from .pairs import ALPHA, Sides, pair_rows
+    from .pairs import ALPHA, Sides, design_rows, pair_rows
     from .schemas import FORMAT, VERSION
+    from .stand import mean_rows
+    from .systems import ALL
     from .verdicts import verdict_rows
-    from .words import sentences
+    from .volumes import volume_rows
+    from .words import claim_sentences, sentences
 
     n_pairs = math.comb(len(arms), 2)
     replicates = _replicates(len(metrics) * n_pairs)
     if 2 * len(HEADLINE) * n_pairs > ALPHA * replicates:
         progress.say(f"{n_pairs} pairs are too many for Holm's correction to leave any difference; compare fewer arms.")
-    drawn = []
-    with progress.bar("Drawing intervals", len(arms), "arms") as bar:
-        for arm in arms:
-            drawn.append(estimates(arm, metrics, seed=config.seed, replicates=replicates))
-            bar.advance(1)
-    chosen = itertools.combinations(range(len(arms)), 2)
-    sides = [Sides(arms[i], arms[j], drawn[i], drawn[j]) for i, j in chosen]
-    means = [row for each in drawn for row in each.means]
-    pairs = pair_rows(sides, metrics, replicates=replicates)
-    verdicts = verdict_rows(sides, pairs, means)
-    alike = [matched(arm) for arm in arms]
+    stood = _stands(arms, metrics, config.seed, replicates, progress)
+    twins = _stands([arm.twin for arm in arms if arm.twin], metrics, config.seed, replicates, progress, layers=False)
+    tables: dict[str, list[Row]] = {"means": [], "designs": [], "pairs": [], "verdicts": []}
+    pairs: dict[bool, list[Sides]] = {}
+    for twin, stands in ((False, stood), (True, twins)):
+        pairs[twin] = [Sides.of(a, b) for a, b in itertools.combinations(stands, 2) if a.place == b.place]
+        tables["means"] += (means := [row for each in stands for row in mean_rows(each, twin=twin)])
+        tables["designs"] += design_rows(pairs[twin], twin=twin)
+        tables["pairs"] += (rows := pair_rows(pairs[twin], twin=twin))
+        tables["verdicts"] += verdict_rows(pairs[twin], rows, means)
+    tables["hypervolumes"] = volume_rows([each for each in pairs[False] if each.first.place == ALL])
+    tables["claims"] = claim_rows(pairs[False], tables["verdicts"], tables["hypervolumes"])
+    whole = [each for each in stood if each.place == ALL]
+    alike = [matched(each) for each in whole]
+    fired = lints(whole, alike, [each for each in pairs[False] if each.first.place == ALL], tables["pairs"])
     described = {
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "actpipe": __version__,
-        "config": {"arms": list(config.arms), "seed": config.seed, "margin": MARGIN, "replicates": replicates},
+        "config": {**_asked(config), "margin": MARGIN, "replicates": replicates},
         "arms": [dataclasses.asdict(each) for each in alike],
-        "lints": [lint._asdict() for lint in lints(arms, alike)],
-        "verdicts": sentences(verdicts, pairs),
+        "lints": [lint._asdict() for lint in fired],
+        "claims": claim_sentences(tables["claims"]),
+        "verdicts": sentences(tables["verdicts"], tables["pairs"]),
     }
-    return described, {"means": means, "pairs": pairs, "verdicts": verdicts}
+    return described, tables
+
+
+def _stands(
+    arms: Sequence[Arm], metrics: Sequence[Metric], seed: int, replicates: int, progress: Progress, layers: bool = True
+) -> list[Stand]:
+    """Each arm at all layers together, with every metric; and, by headline metrics, at each layer that all have."""
+    from .measures import HEADLINE
+    from .stand import stand
+    from .systems import ALL
+
+    headline = [metric for metric in metrics if metric.name in HEADLINE]
+    shared = [layer for layer in arms[0].layers if all(layer in arm.layers for arm in arms)] if arms else []
+    several = layers and max((len(arm.layers) for arm in arms), default=0) > 1
+    asked = [(arm, ALL, metrics if layers else headline) for arm in arms]
+    asked += [(arm, layer, headline) for layer in shared for arm in arms] if several and headline else []
+    found = []
+    with progress.bar("Drawing intervals", len(asked), "arms") as bar:
+        for arm, place, chosen in asked:
+            found.append(stand(arm, place, chosen, seed=seed, replicates=replicates))
+            bar.advance(1)
+    return found
+
+
+def _asked(config: CompareConfig) -> dict[str, Any]:
+    asked = dataclasses.asdict(config)
+    del asked["out"]
+    return asked
 
 
 def _replicates(questions: int) -> int:
     return min(max(FEWEST_REPLICATES, REPLICATES_PER_QUESTION * questions), MOST_REPLICATES)
 
 
-def _write(folder: Path, found: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> None:
+def _write(out: Path, found: dict[str, Any], tables: dict[str, list[Row]], progress: Progress) -> None:
     import pyarrow.parquet as pq
 
-    from actpipe.files import write_bytes
-
+    from .figures import figures_of, write_figures
+    from .page import write_page
     from .schemas import table
     from .words import summary_of
 
-    (folder / "parquet").mkdir()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / JSON).unlink(missing_ok=True)
+    for name in ("parquet", "figures"):
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / name).mkdir()
     for name, rows in tables.items():
-        pq.write_table(table(name, rows), folder / "parquet" / f"{name}.parquet", compression="zstd")
-    write_bytes(folder / "summary.md", summary_of(found, tables).encode("utf-8"))
-    write_json(folder / "compare.json", found)
+        pq.write_table(table(name, rows), out / "parquet" / f"{name}.parquet", compression="zstd")
+    figures = figures_of(tables)
+    with progress.bar("Drawing figures", 2 * len(figures), "files") as bar:
+        write_figures(out / "figures", figures, bar)
+    titles = {stem: figure.title for stem, figure in figures.items()}
+    write_bytes(out / SUMMARY, summary_of(found, tables, titles).encode("utf-8"))
+    write_page(out, found, tables, figures)
+    write_json(out / JSON, found)
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Never replace what is not a comparison."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Never write into what is not a comparison. One that was stopped has arms/ and no compare.json."""
+    if not out.exists() or (out.is_dir() and all(path.name == ARMS for path in out.iterdir())):
         return
     try:
-        known = json.loads((out / "compare.json").read_text(encoding="utf-8")).get("format") == "actpipe-comparison"
+        known = json.loads((out / JSON).read_text(encoding="utf-8")).get("format") == "actpipe-comparison"
     except (OSError, ValueError, AttributeError):
-        known = False
+        known = (out / ARMS).is_dir() and (out / "parquet").is_dir()
     if not known:
         raise Misuse(f"{out} exists and is not a comparison, so it is left alone. Give --out another place.")

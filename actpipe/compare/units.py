@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from actpipe.analysis.statistics import Measured
 from actpipe.report.tables import Row
 
 Floats = NDArray[np.float64]
+SHUFFLED = "shuffled"  # the control that is made of the member's own units
 _UNITS = ["feature", "sign", "density", "count", "mean_active", "token_r2"]
 
 
@@ -28,50 +30,51 @@ class MeasuredMember(NamedTuple):
 def measured_of(
     folder: Path, row: Row, configuration: str, model: str | None, metrics: Sequence[str]
 ) -> MeasuredMember:
-    """Masses are those of unit-norm directions, which is what activations in model units are written for; random
-    directions have none, because their activations are not recorded."""
+    """Masses are those of unit-norm directions, which is what activations in model units are written for; units of
+    controls other than the member's own have none, because their activations are not recorded."""
     member = row["member"]
     mine = [("member", "=", member)]
     units = pq.read_table(folder / "parquet" / "units.parquet", columns=_UNITS, filters=mine)
     drawn = pq.read_table(
-        folder / "parquet" / "controls.parquet",
-        columns=["unit", "density", "token_r2"],
-        filters=[*mine, ("control", "=", "random_directions")],
+        folder / "parquet" / "controls.parquet", columns=["control", "unit", "density", "token_r2"], filters=mine
     )
     scores = pq.read_table(folder / "parquet" / "scores.parquet", filters=[*mine, ("metric", "in", list(metrics))])
-    keys, random_keys = _keys(units["feature"], units["sign"]), _keys(drawn["unit"], None)
+    keys = _keys(units["feature"], units["sign"])
     density, token_r2 = _floats(units["density"]), _floats(units["token_r2"])
     mass = np.nan_to_num(_floats(units["mean_active"])) * _floats(units["count"])
-
-    def one(values: dict[str, Floats], *, control: str | None, same: bool = False) -> Measured:
-        random = control is not None and not same
-        return Measured(
-            member=member,
-            configuration=configuration,
-            dictionary=str(row.get("seed") or 0),
-            model=model or "",
-            control=control,
-            same_units=same,
-            values=values,
-            density=_floats(drawn["density"]) if random else density,
-            mass=np.zeros(len(drawn)) if random else mass,
-            token_r2=_floats(drawn["token_r2"]) if random else token_r2,
-        )
-
-    found = {
-        "shuffled": one(_columns(scores, "shuffled", keys), control="shuffled", same=True),
-        "random_directions": one(_columns(scores, "random_directions", random_keys), control="random_directions"),
-    }
+    own = Measured(
+        member=member,
+        configuration=configuration,
+        dictionary=str(row.get("seed") or 0),
+        model=model or "",
+        values=_columns(scores, None, keys),
+        density=density,
+        mass=mass,
+        token_r2=token_r2,
+    )
+    controls = {}
+    for name in [name for name in pc.unique(scores["control"]).to_pylist() if name is not None]:
+        of_units = drawn.filter(pc.equal(drawn["control"], name))
+        if name == SHUFFLED:
+            controls[name] = replace(own, values=_columns(scores, name, keys), control=name, same_units=True)
+        elif len(of_units):
+            controls[name] = replace(
+                own,
+                values=_columns(scores, name, _keys(of_units["unit"], None)),
+                control=name,
+                density=_floats(of_units["density"]),
+                mass=np.zeros(len(of_units)),
+                token_r2=_floats(of_units["token_r2"]),
+            )
     negative = int(((units["sign"].to_numpy() < 0) & (density > 0)).sum())
-    controls = {name: each for name, each in found.items() if each.values}
-    return MeasuredMember(one(_columns(scores, None, keys), control=None), controls, negative)
+    return MeasuredMember(own, {name: each for name, each in controls.items() if each.values}, negative)
 
 
 def _columns(scores: pa.Table, control: str | None, keys: NDArray[np.int64]) -> dict[str, Floats]:
     """Metric → a value a unit in the order of `keys`, NaN where there is none."""
     asked = pc.is_null(scores["control"]) if control is None else pc.equal(scores["control"], control)
     rows = scores.filter(pc.fill_null(asked, False))
-    signs = None if control == "random_directions" else rows["sign"]
+    signs = rows["sign"] if control in (None, SHUFFLED) else None
     order = np.argsort(keys, kind="stable")
     metric, value = rows["metric"].to_numpy(zero_copy_only=False), _floats(rows["value"])
     own = _keys(rows["feature"], signs)

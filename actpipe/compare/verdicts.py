@@ -1,32 +1,41 @@
-"""From the estimates of a pair of arms to one verdict a metric and stratum, with the reason in a sentence."""
+"""From the estimates of a pair of arms to one verdict a design, metric and stratum, with the reason in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from actpipe.analysis.statistics.intervals import FEW_SEEDS
 
 from .overlap import LEAST_OVERLAP
-from .pairs import FEWEST, Row, Sides
+from .pairs import FEWEST, Sides
+from .stand import Row
 
 OPPOSITE = {"better": "worse", "worse": "better"}
+KEYS = ("first", "second", "twin", "place", "design", "metric", "stratum")
 
 
 def verdict_rows(sides: Sequence[Sides], pairs: Sequence[Row], means: Sequence[Row]) -> list[Row]:
     """Rows of verdicts.parquet."""
-    beats = {(row["arm"], row["metric"], row["stratum"]): row["beats_control"] for row in means}
-    few = {(each.first.name, each.second.name): min(each.seeds) < FEW_SEEDS for each in sides}
-    same = {(each.first.name, each.second.name) for each in sides if each.same}
-    asked: dict[tuple[str, str, str, str], dict[str, Row]] = {}
+    beats: dict[tuple[Any, ...], bool] = {}
+    for row in means:  # an arm beats its control where every level does
+        of_arm = (row["arm"], row["twin"], row["place"], row["metric"], row["stratum"])
+        beats[of_arm] = beats.get(of_arm, True) and row["beats_control"]
+    known = {(*each.names, each.first.place): each for each in sides}
+    asked: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in pairs:
-        asked.setdefault((row["first"], row["second"], row["metric"], row["stratum"]), {})[row["estimate"]] = row
+        asked.setdefault(tuple(row[name] for name in KEYS), {})[row["estimate"]] = row
     rows = []
-    for (first, second, metric, stratum), found in asked.items():
-        verdict, reason = _together(
-            found, {name: beats[name, metric, stratum] for name in (first, second)}, same=(first, second) in same
-        )
-        names = {"first": first, "second": second, "metric": metric, "role": found["mean"]["role"], "stratum": stratum}
-        rows.append({**names, "verdict": verdict, "reason": reason, "exploratory": few[first, second]})
+    for key, found in asked.items():
+        named = dict(zip(KEYS, key, strict=True))
+        side = known[named["first"], named["second"], named["place"]]
+        above = {
+            name: beats[name, named["twin"], named["place"], named["metric"], named["stratum"]] for name in side.names
+        }
+        verdict, reason = _together(found, above, same=side.same)
+        exploratory = min(side.seeds) < FEW_SEEDS
+        said = {"role": found["mean"]["role"], "verdict": verdict, "reason": reason, "exploratory": exploratory}
+        rows.append(named | said)
     return rows
 
 
