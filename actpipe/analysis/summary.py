@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections import Counter
 from dataclasses import asdict
@@ -139,7 +140,9 @@ def _health(inputs: Inputs) -> dict[str, Any]:
     if isinstance(inputs.store, LiveStore):
         return {}
     found = {hook: examine(inputs.store, hook) for hook in inputs.hooks}
-    return {hook: asdict(health) | {"advice": advice(health)} for hook, health in found.items()}
+    told = {hook: asdict(health) | {"advice": advice(health)} for hook, health in found.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(told))  # as it will be read again: lists for tuples
+    return plain
 
 
 def _notes(inputs: Inputs, config: AnalyzeConfig, corpus: Corpus, tally: Tally) -> list[str]:
