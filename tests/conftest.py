@@ -38,7 +38,7 @@ def sentences(count: int, seed: int) -> list[str]:
 
 
 # The files that take longest. Of several processes none should meet one of these last and alone.
-LONGEST = ("test_docs", "test_harvest_faults", "test_training_resume", "test_cli", "test_sae_triton",
+LONGEST = ("test_docs", "test_guides", "test_harvest_faults", "test_training_resume", "test_cli", "test_sae_triton",
            "test_sae_ensemble", "test_training_ranks", "test_harvest_capture", "test_training_docs")  # fmt: skip
 
 

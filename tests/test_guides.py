@@ -43,7 +43,10 @@ PAGES = {
     for page in sorted(DOCS.rglob("*.md"))
     if typed(page) and page not in RECORDS and (name := page.relative_to(DOCS).as_posix()) not in TESTED
 }
-SLOW = {"how-to/many-machines.md", "how-to/t5.md"}  # processes that start Python; eight trainings
+# Job scripts and processes of Dask; eight trainings; eight programs; a whole analysis. Of four pages with a plugin two.
+SLOW = {f"how-to/{name}.md" for name in ("many-machines", "t5", "your-own-model", "add-a-codec", "add-a-model")} | {
+    "tutorial.md"
+}
 RANKS = "starts several processes, as tests/test_training_ranks.py and tests/test_train_lm_ranks.py do"
 DASK = "a scheduler with a free port and a worker stand in: `dask_cluster` of tests/test_harvest_workers.py"
 GPU = "needs a GPU"
