@@ -29,8 +29,8 @@ def _row(name: str) -> str:
 
 def _command(name: str) -> str:
     card = shipped.card(name)
-    ours = card["config"]["text"]["source"]["kind"] == "factorlang"
-    text = "" if ours else " --dataset BOOKS"
+    source = card["config"]["text"]["source"]["name"]
+    text = "" if source.startswith("actpipe:") else f" --dataset {'BOOKS' if source == 'books' else source}"
     return (
         f"actpipe train-lm --recipe {card['recipe']} --seed {card['seed']}{text} --out {name.removeprefix('actpipe:')}"
     )

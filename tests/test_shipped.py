@@ -22,8 +22,10 @@ from actpipe.harvest.model import load_model
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.recipes import read_recipe
 from actpipe.pretraining.stage import assignments
+from actpipe.quantities import parse_count
 from tests import shipped_page
 from tests.command_line import run
+from tests.replications import t5_texts
 from tests.test_docs import ROOT, commands
 
 PAGE = ROOT / "docs" / "how-to" / "shipped-models.md"
@@ -56,10 +58,13 @@ def test_the_recipe_is_what_it_was_trained_with(name: str) -> None:
     recipe = read_recipe(Path(card["recipe"]), {field.name for field in dataclasses.fields(TrainLMConfig)})
     settled, fields = card["config"], card["architecture"]["fields"]
     assert recipe["architecture"] == card["architecture"]["name"]
-    assert assignments(recipe["set"], "--set").items() <= {name: str(value) for name, value in fields.items()}.items()
+    assert (
+        assignments(recipe.get("set", ()), "--set").items()
+        <= {name: str(value) for name, value in fields.items()}.items()
+    )
     for option in ("lr", "batch_size", "context", "dtype"):
         assert settled[option] == recipe[option], option
-    tokens = int(recipe["tokens"].removesuffix("M")) * 1_000_000
+    tokens = parse_count(recipe["tokens"])
     assert tokens <= card["tokens"] < tokens + settled["batch_size"] * settled["context"]
 
 
@@ -173,6 +178,10 @@ def test_the_page_has_every_model_and_its_command() -> None:
 def test_the_commands_of_the_page_run(text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "BOOKS").mkdir()
     (tmp_path / "BOOKS" / "books.txt").write_text(text_file.read_text())
+    labelled = [
+        {"text": line, "label": ("long", "short")[len(line) < 60]} for line in text_file.read_text().split("\n\n")
+    ]
+    (tmp_path / "kinds.jsonl").write_text("\n".join(map(json.dumps, labelled)))
     little = {
         "train-lm": ["--tokens", "300", "--batch-size", "2", "--validation-share", "0.2", "--vocabulary", "400"],
         "harvest": ["--tokens", "3k", "--dataset", str(text_file)],
@@ -189,10 +198,13 @@ def test_the_commands_of_the_page_run(text_file: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
+DATA = ROOT.parent / "shared" / "data"
+
+
 @pytest.fixture(scope="module")
 def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the text that most of them were trained on, and nothing else."""
-    found = sorted((ROOT.parent / "shared" / "data").glob("books-*.jsonl.xz"))
+    found = sorted(DATA.glob("books-*.jsonl.xz"))
     if not found:
         pytest.skip("the books that the shipped models were trained on are not there")
     folder = tmp_path_factory.mktemp("text") / "books"
@@ -202,15 +214,26 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The labelled sentences of the T5 that knows kinds of sentences."""
+    archive = DATA / "subjectivity.zip"
+    if not archive.is_file():
+        pytest.skip("the sentences that a shipped T5 was trained on are not there")
+    folder = tmp_path_factory.mktemp("labelled")
+    t5_texts.write(t5_texts.kinds(archive), folder / "kinds", key="text", one_in=10)
+    return folder / "kinds.jsonl"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # the books are tokenised, once for each of two tokenizers
 @pytest.mark.parametrize("name", shipped.names())
 def test_the_loss_of_a_card_is_computed_again(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     card = shipped.card(name)
     dataset, cache = card["config"]["text"]["source"]["name"], tmp_path / "tokens"
-    if dataset == "books":
-        folder = request.getfixturevalue("books")
-        dataset, cache = str(folder), folder.parent / "tokens"
+    if not dataset.startswith("actpipe:"):
+        text: Path = request.getfixturevalue(dataset.removesuffix(".jsonl"))
+        dataset, cache = str(text), text.parent / "tokens"
     words = ["--evaluate", name, "--dataset", dataset, "--tokens-cache", str(cache), "--json"]
     done = run(tmp_path, "train-lm", *words, timeout=1800)
     assert done.returncode == 0, done.stderr

@@ -25,7 +25,7 @@ from actpipe.harvest.model import load_model, load_tokenizer
 from actpipe.pretraining.folder import LMFolder
 from actpipe.pretraining.publishing import WEIGHTS, weights_hash
 from actpipe.pretraining.stage import recorded_reading
-from actpipe.pretraining.tasks import get_task
+from actpipe.pretraining.tasks import TASKS, Classification, Translation, get_task
 from actpipe.pretraining.tokenizers import vocabulary_of
 from actpipe.pretraining.validation import loss_of
 from actpipe.progress import silent
@@ -67,7 +67,7 @@ def _card(folder: LMFolder, saved: Path, settled: dict[str, Any], recipe: str) -
     return {
         "format": FORMAT,
         "version": VERSION,
-        "about": _about(settled["architecture"]),
+        "about": _about(settled["architecture"], settled["task"]["name"]),
         "recipe": shipped.PREFIX + recipe,
         "seed": settled["seed"],
         "architecture": settled["architecture"],
@@ -101,14 +101,15 @@ def _text(settled: dict[str, Any]) -> str:
     return str(settled["text"]["source"]["name"]).removeprefix(shipped.PREFIX).split(",")[0]
 
 
-def _about(architecture: dict[str, Any]) -> str:
-    """The fields in which the entries of a matched set differ, beside the name."""
+def _about(architecture: dict[str, Any], task: str) -> str:
+    """The fields in which the entries of a matched set differ, beside the name; the task where it is one of pairs."""
     telling = ("activation", "scope", "attention", "mlp", "k", "k_neurons")
     has = {**architecture["fields"]}
     if has.get("mlp") == "dense":  # a T5 without k
         del has["k"]
     fields = [f"{name} {has[name]}" for name in telling if has.get(name)]
-    return f"{architecture['name']} ({', '.join(fields)})" if fields else str(architecture["name"])
+    learned = f" on {task}" if issubclass(TASKS[task], Classification | Translation) else ""
+    return str(architecture["name"]) + (f" ({', '.join(fields)})" if fields else "") + learned
 
 
 def _move_tokenizer(saved: Path, target: Path) -> None:

@@ -1,96 +1,90 @@
-"""The curves of the lazy neuron: how many units are not 0, layer by layer, and how that falls while a model trains.
+"""The lazy neuron: how many units are not 0, layer by layer, and how that falls while a model trains.
 
-    python -m tests.replications.lazy_neuron --reports sparsity --out docs/replications
+    python -m tests.replications.lazy_neuron RUNS
 
-`reports` holds what `actpipe analyze --model` left for each model of docs/replications/lazy-neuron.md, in a folder of
-the model's name. Left in `out`: lazy-neuron.svg; a table goes to stdout.
+RUNS holds, in `sparsity/NAME`, what `actpipe analyze --model` left of each model of docs/replications/lazy-neuron.md.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import altair as alt
-import pyarrow.parquet as pq
+import pandas as pd
 
-Row = dict[str, Any]
+from .page import COLOURS, Page, markdown
+
 MODELS = ("gpt-relu-0", "gpt-relu-1", "topk-0", "t5-0")
-TOKENS = {"gpt-relu-50k": 5e4, "gpt-relu-200k": 2e5, "gpt-relu-800k": 8e5, "gpt-relu-0": 4e6}
+CURVE = {"gpt-relu-50k": 5e4, "gpt-relu-200k": 2e5, "gpt-relu-800k": 8e5, "gpt-relu-0": 4e6}
 STACKS = {"blocks": "", "encoder_blocks": " encoder", "decoder_blocks": " decoder"}
 DRAWN = ("gpt-relu-0", "topk-0", "t5-0 encoder", "t5-0 decoder")
-PERCENT = alt.Axis(format="%")
+COLUMNS = ["arm", "layer", "nonzero", "nonzero_low", "nonzero_high", "below_10pct", "dead_share", "tokens", "documents"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--reports", "--out"):
-        parser.add_argument(name, type=Path, required=True)
-    asked = parser.parse_args()
-    layers = [row for model in MODELS for row in layers_of(asked.reports, model)]
-    curve = [row for model in TOKENS for row in layers_of(asked.reports, model) if row["arm"] == "trained"]
-    asked.out.mkdir(parents=True, exist_ok=True)
-    figure(layers, curve).save(asked.out / "lazy-neuron.svg")
-    print("\n".join(table(layers + curve)))
+def gathered(runs: Path) -> pd.DataFrame:
+    """One row a model, arm and layer; layers count from 1."""
+    return pd.concat([layers_of(runs, model) for model in dict.fromkeys((*MODELS, *CURVE))], ignore_index=True)
 
 
-def layers_of(reports: Path, model: str) -> list[Row]:
-    """Share of units that are not 0, with its interval over documents; one row an arm and layer."""
-    read = pq.read_table(reports / model / "layers.parquet").to_pylist()
-    return [
-        {
-            "model": model + STACKS[row["stack"]],
-            "arm": row["arm"],
-            "layer": row["layer"] + 1,
-            "tokens": TOKENS.get(model),
-            **{name: row[name] for name in ("nonzero", "nonzero_low", "nonzero_high", "dead_share", "below_10pct")},
-        }
-        for row in read
-    ]
+def layers_of(runs: Path, model: str) -> pd.DataFrame:
+    read = pd.read_parquet(runs / "sparsity" / model / "layers.parquet")
+    names = [model + STACKS[stack] for stack in read["stack"]]
+    return read.assign(layer=read["layer"] + 1)[COLUMNS].assign(model=names)
 
 
-def table(rows: list[Row]) -> list[str]:
-    """Markdown: one line a model and arm, with all its layers."""
-    lines = ["| model | arm | not 0, by layer | units below 10 % | never |", "|---|---|---|---|---|"]
-    for model, arm in dict.fromkeys((row["model"], row["arm"]) for row in rows):
-        own = list({row["layer"]: row for row in rows if (row["model"], row["arm"]) == (model, arm)}.values())
+def tables(numbers: pd.DataFrame) -> Mapping[str, str]:
+    return {"layers": layer_table(of_models(numbers)), "training": layer_table(of_curve(numbers))}
+
+
+def of_models(numbers: pd.DataFrame) -> pd.DataFrame:
+    return numbers[~numbers["model"].isin(CURVE.keys() - set(MODELS))]
+
+
+def of_curve(numbers: pd.DataFrame) -> pd.DataFrame:
+    return numbers[numbers["model"].isin(CURVE) & (numbers["arm"] == "trained")]
+
+
+def layer_table(numbers: pd.DataFrame) -> str:
+    rows = []
+    for (model, arm), own in numbers.groupby(["model", "arm"], sort=False):
         shares = ", ".join(
-            f"{100 * row['nonzero']:.1f} ({100 * row['nonzero_low']:.1f}–{100 * row['nonzero_high']:.1f})"
-            for row in own
+            f"{row.nonzero:.1%} [{row.nonzero_low:.1%}, {row.nonzero_high:.1%}]" for row in own.itertuples()
         )
-        lazy, dead = (100 * sum(row[name] for row in own) / len(own) for name in ("below_10pct", "dead_share"))
-        lines.append(f"| {model} | {arm} | {shares} | {lazy:.0f} % | {dead:.0f} % |")
-    return lines
+        rows.append([model, arm, shares, *(f"{own[name].mean():.0%}" for name in ("below_10pct", "dead_share"))])
+    return markdown(["model", "weights", "not 0, layer by layer", "units below 10 %", "units never active"], rows)
 
 
-def figure(layers: list[Row], curve: list[Row]) -> alt.HConcatChart:
-    share = alt.Y("nonzero:Q", title="units that are not 0", axis=PERCENT, scale=alt.Scale(domain=[0, 0.65]))
+def figure(numbers: pd.DataFrame) -> alt.HConcatChart:
+    share = alt.Y(
+        "nonzero:Q", title="units that are not 0", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 0.6])
+    )
+    drawn = numbers[numbers["model"].isin(DRAWN)]
     by_layer = (
-        alt.Chart(alt.InlineData(values=[row for row in layers if row["model"] in DRAWN]))
+        alt.Chart(_values(drawn))
         .mark_line(point=True)
         .encode(
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
             y=share,
-            color=alt.Color("model:N", title="model", sort=list(DRAWN)),
+            color=alt.Color("model:N", title="model", sort=list(DRAWN), scale=alt.Scale(range=COLOURS)),
             strokeDash=alt.StrokeDash(
                 "arm:N", title="weights", legend=alt.Legend(symbolType="stroke", symbolStrokeColor="gray")
             ),
         )
         .properties(width=280, height=240)
     )
+    curve = of_curve(numbers)
     while_training = (
-        alt.Chart(alt.InlineData(values=curve))
+        alt.Chart(_values(curve.assign(trained_on=curve["model"].map(CURVE))))
         .mark_line(point=True)
         .encode(
             x=alt.X(
-                "tokens:Q",
+                "trained_on:Q",
                 title="gpt-relu, tokens of training",
                 scale=alt.Scale(type="log", nice=False),
-                axis=alt.Axis(values=list(TOKENS.values()), format="~s"),
+                axis=alt.Axis(values=list(CURVE.values()), format="~s"),
             ),
             y=share,
-            detail="layer:O",
             color=alt.Color("layer:O", title="layer", scale=alt.Scale(scheme="viridis")),
         )
         .properties(width=280, height=240)
@@ -101,5 +95,11 @@ def figure(layers: list[Row], curve: list[Row]) -> alt.HConcatChart:
     return both
 
 
+def _values(numbers: pd.DataFrame) -> alt.InlineData:
+    return alt.InlineData(values=numbers.round(5).to_dict("records"))
+
+
+PAGE = Page("lazy-neuron", gathered, tables, figure)
+
 if __name__ == "__main__":
-    main()
+    PAGE.command(__doc__)

