@@ -223,7 +223,7 @@ def test_another_tokenizer_and_missing_controls_are_said(tmp_path: Path) -> None
 
 def test_words_tables_and_summary_say_the_same(tmp_path: Path) -> None:
     arms = [
-        write_report(tmp_path / name, [Planted(seed=seed, level=level)])
+        write_report(tmp_path / name, [Planted(seed=seed, level=level)], analysed_l0=8.0)
         for name, seed, level in (("good", 0, 0.6), ("plain", 1, 0.5), ("bad|<b>", 2, 0.4))
     ]
     found = written(tmp_path, *arms)

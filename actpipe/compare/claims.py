@@ -52,6 +52,8 @@ def _said(sides: Sides, verdicts: Sequence[Row], volume: Row | None) -> tuple[st
     trained = [row for row in verdicts if not row["twin"]]
     if sides.same:
         return "no difference", "Their units are the same ones."
+    if all(sides.design(name).status == "no overlap" for name in MATCHED):
+        return "no overlap", f"There is {sides.design(ISO_LOSS).reason}.{_ahead(sides, volume)}"
     leading = _leading(trained, volume)
     if leading is None:
         return _undirected(trained, sides.design(ISO_LOSS))
@@ -110,6 +112,14 @@ def _of_twins(sides: Sides, leading: str, twins: Sequence[Row]) -> list[str]:
         return [f"{' and '.join(missing)} has no untrained twin" if len(missing) == 1 else "neither has a twin"]
     shown = sorted({row["metric"] for row in twins if row["verdict"] == leading})
     return [f"the untrained twins show the same ({', '.join(shown)})"] if shown else []
+
+
+def _ahead(sides: Sides, volume: Row | None) -> str:
+    side = None if volume is None else _side(volume)
+    if side is None:
+        return ""
+    first, second = sides.names if side == "better" else sides.names[::-1]
+    return f" In hypervolume {first} is ahead of {second}."
 
 
 def _side(volume: Row) -> str | None:

@@ -42,14 +42,17 @@ def figures_of(tables: Mapping[str, Sequence[Row]]) -> dict[str, Figure]:
     """By the stem of the file."""
     means = [row for row in tables["means"] if row["role"] == "headline" and row["stratum"] == "all" and row["n"]]
     points = [_point(row) for row in means if row["place"] == ALL and not row["twin"]]
-    found = {"loss": Figure(title="Loss against sparsity", spec=_loss(), rows=_once(points))}
+    levels = _once(_where(points, "loss", "l0"))
+    found = {"loss": Figure(title="Loss against sparsity", spec=_loss(), rows=levels)}
     for metric in HEADLINE:
         title = _TITLES[metric]
         own = [row for row in points if row["metric"] == metric]
         layers = [_point(row) for row in means if row["metric"] == metric and row["place"] != ALL and not row["twin"]]
-        found[f"{metric}-sparsity"] = Figure(title=f"{title}, against sparsity", spec=_score("l0", title), rows=own)
-        found[f"{metric}-loss"] = Figure(title=f"{title}, against loss", spec=_score("loss", title), rows=own)
-        found[f"{metric}-layers"] = Figure(title=f"{title}, by layer", spec=_layers(title), rows=layers)
+        for quantity, name in (("l0", "sparsity"), ("loss", "loss")):
+            found[f"{metric}-{name}"] = Figure(
+                title=f"{title}, against {name}", spec=_score(quantity, title), rows=_where(own, quantity, "mean")
+            )
+        found[f"{metric}-layers"] = Figure(title=f"{title}, by layer", spec=_layers(title), rows=_where(layers, "mean"))
     found["differences"] = Figure(
         title="Differences at equal densities", spec=_differences(), rows=_differing(tables["pairs"])
     )
@@ -82,8 +85,13 @@ def _point(row: Row) -> Row:
 
 def _once(points: Sequence[Row]) -> list[Row]:
     """One metric of each level."""
-    found = {(row["arm"], row["level"]): row for row in points if row["loss"] is not None}
+    found = {(row["arm"], row["level"]): row for row in points}
     return list(found.values())
+
+
+def _where(points: Sequence[Row], *names: str) -> list[Row]:
+    """Those with these numbers; L0 has a logarithmic axis."""
+    return [row for row in points if all(row[name] is not None for name in names) and (row["l0"] or "l0" not in names)]
 
 
 def _differing(pairs: Sequence[Row]) -> list[Row]:
@@ -95,6 +103,7 @@ def _differing(pairs: Sequence[Row]) -> list[Row]:
         ) and row["verdict"] != "no overlap":  # fmt: skip
             found.setdefault((row["first"], row["second"], row["metric"]), {})[row["design"]] = row
     chosen = [next(each[name] for name in _STRICTEST if name in each) for each in found.values()]
+    chosen = [row for row in chosen if not np.isnan(row["low"])]
     return [
         {"arms": f"{row['first']} − {row['second']}", "metric": _TITLES[row["metric"]], "design": row["design"],
          **{name: _known(row[name]) for name in ("difference", "low", "high")}}
@@ -145,7 +154,7 @@ def _loss() -> dict[str, Any]:
 def _score(quantity: str, title: str) -> dict[str, Any]:
     """A ribbon where an arm has levels, an interval at each of them, and a tick where the hardest control stands."""
     x, y = _axis(quantity), alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False, padding=12))
-    rows = _rows().transform_filter(f"isValid(datum.{quantity})")
+    rows = _rows()
     ribbon = rows.mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=_ARM)
     line = rows.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=_ARM, order=f"{quantity}:Q")
     interval = rows.mark_rule(strokeOpacity=0.7).encode(x=x, y="low:Q", y2="high:Q", color=_ARM)

@@ -147,7 +147,7 @@ def matching_rows(arms: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         "models": lambda arm: _list(arm["models"]),
         "units": lambda arm: "the model's own" if arm["architecture"] == NATIVE else arm["architecture"],
         "layers": lambda arm: _list(arm["layers"]),
-        "levels": lambda arm: _list(arm["levels"]) or "one",
+        "levels": lambda arm: _list(arm["levels"]),
         "seeds": lambda arm: str(arm["seeds"]),
         "text": lambda arm: f"{_text(arm['dataset'])}, {arm['tokens']:,} tokens, {arm['documents']:,} documents",
         "parameters beside the tables": lambda arm: _list(f"{n:,}" for n in arm["parameters"]),

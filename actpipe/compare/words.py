@@ -114,11 +114,17 @@ def design_rows(designs: Sequence[Row]) -> list[list[str]]:
     head = ["arms", "design", "loss", "L0_eff", "status"]
     rows = [
         [f"{row['first']}, {row['second']}", row["design"], _two(row["first_loss"], row["second_loss"]),
-         _two(row["first_l0"], row["second_l0"]), row["status"] + (f": {row['reason']}" if row["reason"] else "")]
+         _two(row["first_l0"], row["second_l0"]), _status(row)]
         for row in designs
         if row["place"] == ALL and not row["twin"]
     ]  # fmt: skip
     return [head, *rows]
+
+
+def _status(row: Row) -> str:
+    if not row["reason"] or row["reason"].startswith(row["status"]):
+        return str(row["reason"] or row["status"])
+    return f"{row['status']}: {row['reason']}"
 
 
 def difference_rows(pairs: Sequence[Row], verdicts: Sequence[Row]) -> list[list[str]]:
