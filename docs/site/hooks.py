@@ -23,6 +23,7 @@ from notebooks import notebook_page  # noqa: E402
 from python_interface import python_pages  # noqa: E402
 
 README = "readme.md"
+CODE = r"\[([^\]]*)\]\((?:\.\./)*(?:tests|actpipe|sae|cli)/[^)]*\)"  # a link to code, which the site does not hold
 # Section of the navigation → its pages, as patterns below docs/; within one the order is that of the index.
 SECTIONS = {
     "Start": ["index.md", README, "tutorial.md", "notebooks/*"],
@@ -58,8 +59,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links to what lies elsewhere in the site than in the repository."""
+    """Links to what lies elsewhere in the site than in the repository, or is not in it."""
     up = "../" * page.file.src_uri.count("/")
+    markdown = re.sub(CODE, r"\1", markdown)
     markdown = re.sub(r"\]\((?:\.\./)+README\.md(#[\w-]+)?\)", rf"]({up}{README}\1)", markdown)
     markdown = re.sub(r"\]\(((?:[\w./-]+/)?[\w-]+)\.ipynb\)", r"](\1.md)", markdown)
     return re.sub(r"\]\(((?:\.\./)*)decisions/\)", r"](\1decisions/index.md)", markdown)
@@ -75,9 +77,8 @@ def _generated() -> dict[str, str]:
 
 
 def _readme() -> str:
-    """Its links begin in the folder above; what is not in docs/ is named and not linked."""
+    """Its links begin in the folder above."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
-    text = re.sub(r"\[([^\]]*)\]\((?:tests|actpipe|sae|cli)/[^)]*\)", r"\1", text)
     return f"---\ntitle: The README\n---\n{text}"
 
 
