@@ -114,7 +114,8 @@ class _Drawn:
     @cached_property
     def _marks(self) -> list[list[float]]:
         """[n, 4]: at, from, to, share of the units that it is above."""
-        sides = self.units.interval if self.strip.metric == RULES else (self.values, self.values)
+        interval = self.units.interval if self.strip.metric == RULES else (self.values, self.values)
+        sides = [np.where(np.isfinite(side), side, self.values) for side in interval]  # not known without `positions`
         above = np.searchsorted(self.known, self._scaled(self.values)) / max(len(self.known), 1)
         marks: list[list[float]] = np.stack(
             [*(self._percents(v) for v in (self.values, *sides)), above], axis=1
