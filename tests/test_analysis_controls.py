@@ -40,7 +40,14 @@ def swept(trained: Path) -> Path:
     store, run = trained.parent / "store.zarr", trained.parent / "swept"
     train(
         TrainConfig(
-            store=store, architecture=kinds, l1=(2.0,), tokens=60_000, evaluate_loss=False, out=run, device="cpu"
+            store=store,
+            architecture=kinds,
+            l1=(2.0,),
+            k=(48.0,),
+            tokens=60_000,
+            evaluate_loss=False,
+            out=run,
+            device="cpu",
         )
     )
     analyze(AnalyzeConfig(run=run, out=trained.parent / "swept-report", scores="rules"))
@@ -85,9 +92,12 @@ def verdicts(report: Path) -> dict[str, dict[str, str]]:
 def grey(report: Path) -> dict[str, list[bool]]:
     """Member → whether the page prints each headline metric grey, in their order."""
     page = (report / "index.html").read_text(encoding="utf-8")
-    section = page.partition('<section id="scores">')[2].partition("</section>")[0]
-    rows = re.findall(r'<tr><th scope="row"><a href="#([^"]+)">(.*?)</tr>', section, re.DOTALL)
-    return {member: ['class="undecided"' in cell for cell in re.findall(r"<td[^>]*>", row)] for member, row in rows}
+    section = page.partition('<section id="verdict">')[2].partition("</section>")[0]
+    rows = re.findall(r'<tr><th scope="row"><a href="#arm=(\d+)">(.*?)</tr>', section, re.DOTALL)
+    members = pq.read_table(report / "parquet" / "members.parquet")["member"].to_pylist()
+    return {
+        members[int(arm)]: ['class="undecided"' in cell for cell in re.findall(r"<td[^>]*>", row)] for arm, row in rows
+    }
 
 
 def test_a_random_dictionary_is_not_better_than_its_control(trained: Path) -> None:
@@ -148,19 +158,23 @@ def test_every_dictionary_has_its_counterpart_in_the_untrained_model(trained: Pa
     assert not list(trained.parent.glob("*.partial")), "what the controls needed is gone"
 
 
-def test_frozen_dictionaries_and_baselines_are_controls_of_the_others_in_their_sweep(swept: Path) -> None:
+def test_frozen_dictionaries_and_baselines_are_controls_of_others_as_sparse_in_their_sweep(swept: Path) -> None:
     points = pq.read_table(swept / "parquet" / "density_points.parquet").to_pylist()
     controls: dict[str, set[str]] = {}
     for row in points:
         if row["level"] == "member":
             controls.setdefault(row["member"], set()).add(row["control"])
+    members = {row["architecture"]: row for row in pq.read_table(swept / "parquet" / "members.parquet").to_pylist()}
     frozen, always = {"frozen_decoder", "soft_frozen_decoder", "frozen_encoder"}, {"shuffled", "random_directions"}
-    for member, names in controls.items():
-        of_members = set() if "pca" in member else {"pca"} | (frozen if "-relu-" in member else set())
-        assert names == always | of_members
+    for kind, row in members.items():
+        eligible = set() if kind == "pca" else {"pca"} | (frozen if kind == "relu" else set())
+        alike = {each for each in eligible if 0.5 <= members[each]["analysed_l0"] / row["analysed_l0"] <= 2}
+        assert controls[row["member"]] == always | alike
+    assert len(controls[members["relu"]["member"]]) >= 5, "some are as sparse"
     own = {member: rows["rules_f1_std"] for member, rows in means(swept).items()}
-    (relu,) = (row for member, row in own.items() if "-relu-" in member)
-    hardest = max(row["mean"] for member, row in own.items() if "-relu-" not in member)
+    relu = own[members["relu"]["member"]]
+    names = controls[members["relu"]["member"]] - always
+    hardest = max(own[members[name]["member"]]["mean"] for name in names)
     assert relu["control_mean"] >= hardest - 1e-9
 
 

@@ -3,7 +3,8 @@
     baselines             pca, ica, nmf, random, basis, neurons; trained in the run or fitted here
     frozen dictionaries   of a sweep, for its other dictionaries
 
-Of each kind the control of a member is the one whose L0 is nearest, of its own seed where there is one.
+Of each kind the control of a member is the one whose L0 is nearest, of its own seed where there is one, and within a
+factor of two: a score of sparser units is no measure of denser ones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from .config import BASELINES
 from .statistics import Measured
 
+FURTHEST = 2.0  # ratio of two L0; heuristic, between neighbours of a usual grid there is less
 FROZEN = ("frozen_decoder", "soft_frozen_decoder", "frozen_encoder")  # architectures
 
 Row = dict[str, Any]
@@ -43,9 +45,15 @@ def member_controls(members: Sequence[Row], measured: Sequence[Measured]) -> lis
 def _nearest(member: Row, members: Sequence[Row]) -> Iterator[Row]:
     for kind in _kinds(member):
         alike = [each for each in members if each["architecture"] == kind and each["hook"] == member["hook"]]
+        alike = [each for each in alike if _apart(member, each) <= math.log(FURTHEST)]
         alike = [each for each in alike if each["seed"] == member["seed"]] or alike
         if alike:
-            yield min(alike, key=lambda each: abs(math.log(_l0(each) / _l0(member))))
+            yield min(alike, key=lambda each: _apart(member, each))
+
+
+def _apart(one: Row, other: Row) -> float:
+    """|ln| of the ratio of their L0."""
+    return abs(math.log(_l0(one) / _l0(other)))
 
 
 def _kinds(member: Row) -> Sequence[str]:
