@@ -23,8 +23,9 @@ COLUMNS = ["arm", "layer", "nonzero", "nonzero_low", "nonzero_high", "below_10pc
 
 
 def gathered(runs: Path) -> pd.DataFrame:
-    """One row a model, arm and layer; layers count from 1."""
-    return pd.concat([layers_of(runs, model) for model in dict.fromkeys((*MODELS, *CURVE))], ignore_index=True)
+    """One row a model, arm and layer; layers count from 1. `untrained` is one draw of weights an architecture."""
+    read = pd.concat([layers_of(runs, model) for model in dict.fromkeys((*MODELS, *CURVE))], ignore_index=True)
+    return read[(read["arm"] == "trained") | read["model"].str.contains(r"-0\b")]
 
 
 def layers_of(runs: Path, model: str) -> pd.DataFrame:
@@ -42,7 +43,8 @@ def of_models(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_curve(numbers: pd.DataFrame) -> pd.DataFrame:
-    return numbers[numbers["model"].isin(CURVE) & (numbers["arm"] == "trained")]
+    own = numbers[numbers["model"].isin(CURVE) & (numbers["arm"] == "trained")]
+    return own.sort_values("model", key=lambda names: names.map(CURVE), kind="stable")
 
 
 def layer_table(numbers: pd.DataFrame) -> str:
@@ -64,12 +66,10 @@ def figure(numbers: pd.DataFrame) -> alt.HConcatChart:
         alt.Chart(_values(drawn))
         .mark_line(point=True)
         .encode(
-            x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
+            x=alt.X("layer:O", title="layer; dashed at initialisation", axis=alt.Axis(labelAngle=0)),
             y=share,
             color=alt.Color("model:N", title="model", sort=list(DRAWN), scale=alt.Scale(range=COLOURS)),
-            strokeDash=alt.StrokeDash(
-                "arm:N", title="weights", legend=alt.Legend(symbolType="stroke", symbolStrokeColor="gray")
-            ),
+            strokeDash=alt.StrokeDash("arm:N", legend=None, sort=["trained", "untrained"]),
         )
         .properties(width=280, height=240)
     )
@@ -89,9 +89,7 @@ def figure(numbers: pd.DataFrame) -> alt.HConcatChart:
         )
         .properties(width=280, height=240)
     )
-    both: alt.HConcatChart = alt.hconcat(by_layer, while_training).resolve_scale(
-        color="independent", strokeDash="independent"
-    )
+    both: alt.HConcatChart = alt.hconcat(by_layer, while_training).resolve_scale(color="independent")
     return both
 
 
