@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from actpipe.harvest.model import load_model
-from tests.replications import t5_attention, t5_texts
+from tests.replications import lazy_neuron, t5_attention, t5_texts
+from tests.replications.page import Page, drawn, filled, marks
 from tests.replications.t5_attention import ARMS, EXPERIMENTS, batches, compared, summed
 
 PAIRS = [
@@ -90,3 +91,13 @@ def test_a_difference_is_from_the_same_groups_for_both() -> None:
     for row in rows[1:]:
         assert row["high"] - row["low"] > 0.2
         assert (row["difference"], row["difference_low"], row["difference_high"]) == pytest.approx((1, 1, 1))
+
+
+@pytest.mark.parametrize(("one", "shown"), [(lazy_neuron.PAGE, "nonzero"), (t5_attention.PAGE, "difference")])
+def test_a_page_and_its_figure_are_those_of_the_numbers(one: Page, shown: str) -> None:
+    numbers = one.numbers
+    assert filled(one.text, one.tables(numbers)) == one.text
+    assert marks(drawn(one.figure(numbers))) == marks(one.svg)
+    other = numbers.assign(**{shown: numbers[shown] * 0.5 + 0.01})  # so that this test can fail
+    assert filled(one.text, one.tables(other)) != one.text
+    assert marks(drawn(one.figure(other))) != marks(one.svg)
