@@ -191,7 +191,7 @@ def test_filters_keep_the_rows_they_say(page: Callable[..., Any], field: str, qu
 
 
 def test_what_is_seen_is_in_the_address(page: Callable[..., Any]) -> None:
-    browser = page("#arm=&r2=%3E0.3&sort=density.desc&toggled=purity,ms")
+    browser = page("#members=&r2=%3E0.3&sort=density.desc&toggled=purity,ms")
     until(lambda: texts(browser, "#count") not in (["350 of 350"], ["70 of 350"]))
     r2, density = active(browser, "r2"), active(browser, "density")
     assert all(value >= 0.3 for value in r2)
@@ -231,7 +231,7 @@ def test_dragging_over_a_chart_filters_the_table(page: Callable[..., Any]) -> No
             until(lambda: texts(browser, "#count") != ["70 of 350"])
             assert all(low <= value <= high for value in active(browser, "density"))
         else:
-            until(lambda: "arm=" in browser.execute_script("return location.hash"))
+            until(lambda: "members=" in browser.execute_script("return location.hash"))
             assert 1 < len(set(browser.execute_script("return [...chosen]"))) < 5
 
 
@@ -269,7 +269,7 @@ def test_a_panel_links_to_neighbours_and_matches_in_other_seeds(page: Callable[.
     assert texts(browser, "#panel h2") == ["Unit 2"]
 
 
-@pytest.mark.parametrize("address", ["#%", "#u=%", "#u=nobody/3", "#arm=99", "#sort=nothing.desc&nothing=1"])
+@pytest.mark.parametrize("address", ["#%", "#u=%", "#u=nobody/3", "#members=99", "#sort=nothing.desc&nothing=1"])
 def test_an_address_that_means_nothing_leaves_the_page_whole(page: Callable[..., Any], address: str) -> None:
     browser = page(address)
     opened(browser, 3)
@@ -304,7 +304,7 @@ def test_csv_texts_are_never_formulas(page: Callable[..., Any]) -> None:
 
 
 def test_keys_walk_the_table_mark_and_close(page: Callable[..., Any]) -> None:
-    browser = page("#arm=1")
+    browser = page("#members=1")
     filtered(browser, "r2", "0.2")
     order = until(lambda: active(browser, "feature"))
     assert 2 < len(order) < 70
@@ -317,7 +317,7 @@ def test_keys_walk_the_table_mark_and_close(page: Callable[..., Any]) -> None:
     until(lambda: "★" in texts(browser, "#panel .buttons button"))
     press(browser, "Escape")
     until(lambda: browser.execute_script("return document.getElementById('panel').hidden"))
-    browser = page("#arm=&mark=★")
+    browser = page("#members=&mark=★")
     until(lambda: active(browser, "feature") == [order[1]])
     browser.execute_script("localStorage.clear()")
 
@@ -354,7 +354,7 @@ def test_words_with_tokens_are_chips_and_data(page: Callable[..., Any]) -> None:
 
 
 def test_a_dead_unit_says_so(page: Callable[..., Any]) -> None:
-    browser = page("#arm=1")
+    browser = page("#members=1")
     dead = browser.execute_script("return rows.find((r) => r.member === 1 && r.count === 0).feature")
     opened(browser, dead)
     assert texts(browser, "#panel .said")[0].startswith("Never fires on")

@@ -35,7 +35,7 @@ function rowsOf(columns) {
   });
 }
 
-/** Dictionaries of the address: `arm` holds their numbers; all when it is empty, that of the middle when it is absent. */
+/** Dictionaries of the address: `members` holds their numbers; all when it is empty, that of the middle when it is absent. */
 function choose(parameter) {
   const all = report.members.map((_, index) => index);
   const named = parameter === "" ? all : (parameter ?? "").split(".").map(Number).filter((index) => all.includes(index) && parameter !== null);
@@ -54,7 +54,7 @@ function brushed(kind, ranges) {
   const entries = Object.entries(ranges);
   if (kind === "members") {
     const points = report.charts.fvu.datasets.rows.filter((row) => entries.every(([field, [a, b]]) => row[field] >= Math.min(a, b) && row[field] <= Math.max(a, b)));
-    location.hash = addressWith({ arm: points.map((row) => row.member).join(".") });
+    location.hash = addressWith({ members: points.map((row) => row.member).join(".") });
   } else {
     for (const [field, range] of entries) {
       table.setHeaderFilterValue(field, range.map((x) => Number(x.toPrecision(2))).sort((a, b) => a - b).join(".."));
@@ -98,9 +98,9 @@ async function openUnit(row) {
   showPanel($("panel"), blocks, buttons, { unit: row, report, address: address_ });
   $("panel").scrollTop = 0;
   $("panel").focus({ preventScroll: true });
-  showOpenRow();
-  const shown = table.getRows("active").find((each) => each.getData() === row);
-  if (shown) await table.scrollToRow(shown, "center", false);
+  showRows();
+  const shown = table.getRow(row.index);
+  if (shown.getPosition()) table.scrollToRow(shown, "center", false); // its promise stays open where the row is in view already
   return undefined;
 }
 
@@ -108,18 +108,20 @@ function closePanel() {
   open = null;
   $("panel").hidden = true;
   document.body.classList.remove("with-panel");
-  showOpenRow();
+  showRows();
   opener?.focus?.({ preventScroll: true });
 }
 
-function showOpenRow() {
+/** How many rows pass the filters, and which of those in view is open. */
+function showRows() {
+  $("count").textContent = `${say(table.getDataCount("active"), "integer")} of ${say(rows.length, "integer")}`;
   table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData() === open));
 }
 
 /** The next unit in the order and filter of the table. */
 function step(by) {
-  const order = table.getRows("active");
-  const next = order[order.findIndex((row) => row.getData() === open) + by];
+  const shown = open && table.getRow(open.index);
+  const next = shown?.getPosition() ? (by > 0 ? shown.getNextRow() : shown.getPrevRow()) : table.getDataCount("active") && table.getRowFromPosition(1);
   if (next) location.hash = addressWith({ u: nameOf(next.getData()) });
 }
 
@@ -135,7 +137,7 @@ async function route() {
   try {
     const view = address(); // before the table changes, which changes it
     const unit = unitOf(view.get("u"));
-    choose(view.get("arm") ?? (unit ? String(unit.member) : null));
+    choose(view.get("members") ?? (unit ? String(unit.member) : null));
     setView(table, report.columns, view);
     if (unit) await openUnit(unit);
     else if (open) closePanel();
@@ -144,8 +146,8 @@ async function route() {
 
 /** Bring the address to what the table shows, without a step in the history. */
 function keepView() {
-  const { u, arm } = Object.fromEntries(address());
-  const parameters = new URLSearchParams({ ...(u !== undefined && { u }), ...(arm !== undefined && { arm }), ...viewOf(table, report.columns) });
+  const { u, members } = Object.fromEntries(address());
+  const parameters = new URLSearchParams({ ...(u !== undefined && { u }), ...(members !== undefined && { members }), ...viewOf(table, report.columns) });
   history.replaceState(null, "", `#${parameters.toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`);
 }
 
@@ -174,12 +176,12 @@ async function start() {
   } catch (error) { complain(error); return; }
   table = await buildTable($("table"), rows, report.columns);
   table.on("rowClick", (_event, row) => { location.hash = addressWith({ u: nameOf(row.getData()) }); });
-  table.on("renderComplete", showOpenRow);
-  table.on("dataFiltered", (_filters, found) => { $("count").textContent = `${found.length.toLocaleString("en-US")} of ${rows.length.toLocaleString("en-US")}`; });
   await route();
-  for (const event of ["dataFiltered", "dataSorted", "columnVisibilityChanged"]) table.on(event, keepView);
+  showRows();
+  // Not "dataSorted" or "dataFiltered": for these Tabulator makes an object of every row.
+  for (const event of ["renderComplete", "columnVisibilityChanged"]) table.on(event, () => { showRows(); keepView(); });
   offerColumns();
-  $("member").addEventListener("change", (event) => { location.hash = addressWith({ arm: event.target.value }); });
+  $("member").addEventListener("change", (event) => { location.hash = addressWith({ members: event.target.value }); });
   $("metric")?.addEventListener("change", (event) => setParameter("metric", event.target.value));
   $("csv").addEventListener("click", () => table.download("csv", "units.csv"));
   document.addEventListener("keydown", keys);

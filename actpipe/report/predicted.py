@@ -30,19 +30,14 @@ class Predictor:
 
     def fires(self, tokens: Sequence[int]) -> list[int]:
         """Indices in the window at which firing is predicted; what stands before the window is not known."""
-        if self._named.isdisjoint(tokens):  # most windows in which a rare unit is silent
-            return []
-        found: list[int] = []
-        previous: int | None = None
-        for i, token in enumerate(tokens):
-            candidates = self._ending.get(token, ()) + self._passing.get(previous, ())
-            previous = token
-            if not candidates:
-                continue
-            speaking = min((number for number, pattern in candidates if _matches(pattern, tokens, i)), default=None)
-            if speaking is not None and self._fires[speaking]:
-                found.append(i)
-        return found
+        named = [i for i, token in enumerate(tokens) if token in self._named]
+        places = sorted({*named, *(i + 1 for i in named if i + 1 < len(tokens))})
+        return [i for i in places if self._speaks(tokens, i)]
+
+    def _speaks(self, tokens: Sequence[int], i: int) -> bool:
+        candidates = self._ending.get(tokens[i], ()) + self._passing.get(tokens[i - 1] if i else None, ())
+        speaking = min((number for number, pattern in candidates if _matches(pattern, tokens, i)), default=None)
+        return speaking is not None and self._fires[speaking]
 
 
 def _matches(pattern: Pattern, tokens: Sequence[int], i: int) -> bool:

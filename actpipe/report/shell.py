@@ -119,7 +119,7 @@ def whole(value: int | None) -> str:
 
 
 def fixed(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+    return "–" if value is None else f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")  # no minus before 0
 
 
 def percent(value: float | None) -> str:

@@ -197,9 +197,8 @@ class Tab:
         return 1000 * ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """MB resident in the renderer, code of the browser included."""
-        pages = max(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in self._renderers())
-        return pages * os.sysconf("SC_PAGE_SIZE") / MB
+        """MB that the renderer alone holds: what the browser's own task manager calls its footprint."""
+        return max(_private(process) for process in self._renderers()) / MB
 
     def _renderers(self) -> list[int]:
         found = []
@@ -211,6 +210,11 @@ class Tab:
             if "--type=renderer" in line and self._profile in line:
                 found.append(int(path.name))
         return found
+
+
+def _private(process: int) -> int:
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def _stat(process: int) -> list[str]:
