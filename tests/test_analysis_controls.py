@@ -93,7 +93,7 @@ def grey(report: Path) -> dict[str, list[bool]]:
     """Member → whether the page prints each headline metric grey, in their order."""
     page = (report / "index.html").read_text(encoding="utf-8")
     section = page.partition('<section id="verdict">')[2].partition("</section>")[0]
-    rows = re.findall(r'<tr><th scope="row"><a href="#arm=(\d+)">(.*?)</tr>', section, re.DOTALL)
+    rows = re.findall(r'<tr><th scope="row"><a href="#members=(\d+)">(.*?)</tr>', section, re.DOTALL)
     members = pq.read_table(report / "parquet" / "members.parquet")["member"].to_pylist()
     return {
         members[int(arm)]: ['class="undecided"' in cell for cell in re.findall(r"<td[^>]*>", row)] for arm, row in rows
