@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import shlex
+from types import SimpleNamespace
 
 import click
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cli.__main__ import COMMANDS, Commands
-from tests.replications import few_seeds, page, tied_and_l1
+from tests.replications import clean_and_ablated, few_seeds, page, self_ablation, sparse_dictionaries, tied_and_l1, toys
 from tests.replications.page import Page, drawn, filled, marks
 
-PAGES = [tied_and_l1.PAGE]
+PAGES = [sparse_dictionaries.PAGE, tied_and_l1.PAGE, self_ablation.PAGE]
 every_page = pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
 
 
@@ -101,3 +105,50 @@ def test_likeness_leaves_out_pairs_of_one_seed_and_other_penalties() -> None:
         "tied in untied": [0.6, 0.6, 0.6, 1],
         "untied in tied": [0.7, 0.7, 0.7, 1],
     }
+
+
+def test_a_dictionary_of_a_toy_does_not_begin_as_the_truth() -> None:
+    """Truths and dictionaries draw their directions in the same way, so the same seed would give the same ones."""
+    toy = dataclasses.replace(toys.TOYS[0], seeds=2, steps=1, l1=(1.0,))
+    found = {row[1]: row[4] for row in toys.on_toy(toy) if row[3] == "mmcs"}
+    assert found["dictionary"] == pytest.approx(found["random directions"], abs=0.03)
+    assert found["ICA"] > found["random directions"] + 0.2
+
+
+def test_baselines_keep_what_dictionaries_of_their_hook_do_at_the_median() -> None:
+    members = pd.DataFrame(
+        [
+            ("a", "relu", 10, 10, 4.0, 4.1),
+            ("a", "relu", 10, 10, 6.0, 6.1),
+            ("a", "pca", 20, 10, math.nan, 1.0),
+            ("b", "native", 40, 10, math.nan, 2.0),
+        ],
+        columns=["hook", "architecture", "width", "units", "l0", "analysed_l0"],
+    )
+    assert sparse_dictionaries.firing(members).tolist() == [4.0, 6.0, 5.0, 8.0]
+
+
+def test_l0_is_read_between_the_points_of_a_sweep_and_not_beyond() -> None:
+    members = [{"l0": l0, "delta_ce": ce} for l0, ce in ((4.0, 0.3), (16.0, 0.1))]
+    assert self_ablation.l0_at(0.2, members, "delta_ce") == pytest.approx(8.0)
+    assert math.isnan(self_ablation.l0_at(0.05, members, "delta_ce"))
+
+
+def test_losses_are_summed_over_documents_of_counted_tokens() -> None:
+    """A model that knows nothing of 8 tokens gives log 8 nats to each; one that is sure and right none."""
+    store = SimpleNamespace(
+        context=4,
+        tokens=np.array([[0, 1, 2, 3], [0, 1, 2, 3]], np.int32),
+        mask=np.array([[False, True, True, True], [False, True, True, False]]),
+        doc=np.array([[0, 0, 1, 1], [1, 1, 1, 1]], np.int32),
+    )
+    sure = 100.0 * torch.nn.functional.one_hot(torch.tensor([[1, 2, 3, 0]] * 2), 8).float()
+    network = SimpleNamespace(logits=lambda ids: torch.zeros(*ids.shape, 8), ablated_logits=lambda ids: sure)
+    read = clean_and_ablated.predictions(store, network)
+    nats, tokens = read["clean"]
+    assert tokens.tolist() == [1, 4]
+    assert nats.tolist() == pytest.approx([math.log(8), 4 * math.log(8)])
+    found = {tuple(row[:2]): row[3:] for row in clean_and_ablated.losses(read, {"clean": read["ablated"]})}
+    assert found["perplexity", "clean"] == pytest.approx([8, 8, 8, 2])
+    assert found["perplexity", "ablated"] == pytest.approx([1, 1, 1, 2])
+    assert found["above_twin", "clean"] == pytest.approx([math.log(8)] * 3 + [2])
