@@ -41,11 +41,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("smollm2@init", "smollm2", 0),
         ("a/b@init=12", "a/b", 12),
         ("odd@initial", "odd@initial", None),
+        ("a/b@shuffled=2", "a/b", 2),
         ("actpipe:crate@init=3", "actpipe:crate", 3),
     ],
 )
 def test_a_name_is_taken_apart(name: str, trained: str, seed: int | None) -> None:
-    assert Named.of(name) == Named(trained, seed)
+    named = Named.of(name)
+    assert (named.trained, named.seed) == (trained, seed)
+    assert Named.of(str(named)) == named
 
 
 def test_init_is_the_same_architecture_with_the_first_weights_of_its_seed(saved: Path) -> None:
@@ -54,6 +57,24 @@ def test_init_is_the_same_architecture_with_the_first_weights_of_its_seed(saved:
     expected = TINY.build(seed=3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), expected.parameters(), strict=True))
     assert not torch.equal(first.blocks[0].mlp.into.weight, trained.blocks[0].mlp.into.weight)
+
+
+def test_shuffled_weights_are_the_trained_ones_in_other_places(saved: Path) -> None:
+    trained = dict(load_model(str(saved), dtype="float32").module.named_parameters())
+    for name, kept in (("shuffled", False), ("shuffled-blocks", True)):
+        moved = dict(load_model(f"{saved}@{name}=3", dtype="float32").module.named_parameters())
+        for key, weight in moved.items():
+            assert torch.equal(weight.flatten().sort().values, trained[key].flatten().sort().values)
+        tables = [key for key in moved if "embed" in key]
+        assert len(tables) > 1
+        assert all(torch.equal(moved[key], trained[key]) == kept for key in tables)
+        key = "network.blocks.0.mlp.into.weight"
+        assert not torch.equal(moved[key], trained[key])
+        again = load_model(f"{saved}@{name}=3", dtype="float32")
+        assert torch.equal(dict(again.module.named_parameters())[key], moved[key])
+        other = dict(load_model(f"{saved}@{name}=4", dtype="float32").module.named_parameters())
+        assert not torch.equal(other[key], moved[key])
+    assert recorded_name(f"{saved}@shuffled-blocks") == f"{saved.resolve()}@shuffled-blocks=0"
 
 
 def test_a_model_of_transformers_has_a_twin_too_and_no_seed_of_the_caller_is_used(

@@ -87,7 +87,8 @@ def load_model(
 ) -> LanguageModel:
     """Load weights and tokenizer. `auto` is bfloat16 where the processor computes with it, float32 elsewhere.
 
-    A name that ends in @init or @init=SEED is the model with its first weights (actpipe/harvest/naming.py).
+    A name that ends in @init or @shuffled, or either with =SEED, is the model with weights that nothing learned
+    (actpipe/harvest/naming.py).
     """
     place = resolve_device(device)
     wanted = _dtype(dtype, place)
@@ -106,8 +107,14 @@ def load_model(
         device=place,
         headless=headless,
     )
-    seed = naming.Named.of(name).seed
-    return model if seed is None else untrained(model, seed=seed)
+    named = naming.Named.of(name)
+    if named.seed is None:
+        return model
+    if named.how == "init":
+        return untrained(model, seed=named.seed)
+    from .shuffled import shuffled
+
+    return shuffled(model, seed=named.seed, embeddings=named.how == "shuffled")
 
 
 def untrained(model: LanguageModel, *, seed: int) -> LanguageModel:

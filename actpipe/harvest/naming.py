@@ -4,6 +4,8 @@ smollm2                  the embedded model
 actpipe:crate            a shipped one (`actpipe info --models`)
 FOLDER, OWNER/NAME       written by save_pretrained, or on Hugging Face
 …@init, …@init=7         any of them with first weights, drawn from a seed: the control of every comparison
+…@shuffled, …@shuffled=7 with its trained weights in random places (actpipe/harvest/shuffled.py)
+…@shuffled-blocks        the same, all but the tables of tokens and positions
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from actpipe.harvest import embedded
 from actpipe.hub import use_cache_if_unreachable
 from actpipe.progress import Progress, silent
 
-_UNTRAINED = re.compile(r"(?P<trained>.+)@init(?:=(?P<seed>\d{1,9}))?")
+HOW = ("init", "shuffled", "shuffled-blocks")
+_UNTRAINED = re.compile(rf"(?P<trained>.+)@(?P<how>{'|'.join(HOW)})(?:=(?P<seed>\d{{1,9}}))?")
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,16 @@ class Named:
     """A model's name, taken apart."""
 
     trained: str
-    seed: int | None = None  # of the first weights; None: the trained ones
+    seed: int | None = None  # of the weights that nothing learned; None: the trained ones
+    how: str = "init"
 
     @classmethod
     def of(cls, name: str) -> Named:
         found = _UNTRAINED.fullmatch(name)
-        return cls(found["trained"], int(found["seed"] or 0)) if found else cls(name)
+        return cls(found["trained"], int(found["seed"] or 0), found["how"]) if found else cls(name)
 
     def __str__(self) -> str:
-        return self.trained if self.seed is None else f"{self.trained}@init={self.seed}"
+        return self.trained if self.seed is None else f"{self.trained}@{self.how}={self.seed}"
 
 
 def source(name: str, progress: Progress = silent) -> str:
@@ -64,4 +68,4 @@ def recorded_name(name: str) -> str:
     """A name by which the model is found from any folder."""
     named = Named.of(name)
     local = named.trained != embedded.NAME and Path(named.trained).is_dir()
-    return str(Named(str(Path(named.trained).resolve()), named.seed) if local else named)
+    return str(Named(str(Path(named.trained).resolve()), named.seed, named.how) if local else named)

@@ -29,7 +29,7 @@ class TableFolder:
         return sorted(path.stem for path in (self.folder / "parquet").glob("*.parquet"))
 
     def table(self, name: str, columns: list[str] | None = None, where: Mapping[str, Any] | None = None) -> pa.Table:
-        """A table as Arrow, or columns of it, or rows with these values: `table("scores", where={"metric": "ms_c"})`."""
+        """A table as Arrow: all of it, some columns, or the rows with these values, `where={"metric": "ms_c"}`."""
         path, equal = self.folder / "parquet" / f"{name}.parquet", where or {}
         if not path.is_file():
             raise Missing(f"{self.folder} has no table {name!r}; it has {', '.join(self.names)}.")
