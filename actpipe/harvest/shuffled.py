@@ -1,7 +1,8 @@
 """A trained model whose weights have lost their places: what is left of a score when only norms and sizes are learned.
 
-Every parameter keeps its entries and exchanges them among themselves, so its mean, norm and histogram are those of training and
-its meaning is gone: the norm-matched controls of Heap et al. (2501.17727), by permutation where they draw from a Gaussian.
+Every parameter keeps its entries and exchanges them among themselves: its mean, norm and histogram are those of
+training, its meaning is gone. The norm-matched controls of Heap et al. (2501.17727), by permutation where they draw
+from a Gaussian.
 """
 
 from __future__ import annotations
