@@ -130,7 +130,9 @@ def _axis(quantity: str) -> alt.X:
     )
 
 
-_ARM = alt.Color("arm:N", title=None, sort=None, legend=alt.Legend(orient="top", columns=3, symbolLimit=0))
+_ARM = alt.Color(
+    "arm:N", title=None, sort=None, legend=alt.Legend(orient="top", columns=3, symbolLimit=0, symbolOpacity=1)
+)
 _SHAPE = alt.Shape("arm:N", title=None, sort=None, legend=None)
 _TOOLTIP = [alt.Tooltip("arm:N"), alt.Tooltip("level:N")]
 
