@@ -20,7 +20,7 @@ from .few_seeds import Interval, between, mean_of, span_of
 from .page import COLOURS, Page, markdown
 
 # Folder in RUNS → what it is; the first is drawn.
-TRAINED = {"tied-residual": "residual"}
+TRAINED = {"tied-residual": "200k rows", "tied-longer": "1M rows"}
 KEY = ["architecture", "width", "l1"]
 COLUMNS = ["run", "measure", *KEY, *Interval._fields]
 MEASURES = ("l0", "fvu", "dead", "delta_ce", "norm_ratio")
