@@ -34,25 +34,36 @@ def scores(truth, dictionaries, *, n_rows=20_000):
     return list(zip(sae.evaluate(dictionaries, held_out), recovered, strict=True))
 
 
+@pytest.mark.parametrize("kind", [sae.Mixture, sae.SparseMix, sae.Forest])
+def test_no_dictionary_begins_as_the_truth_of_its_seed(kind):
+    truth = kind.create(seed=0)
+    n, d = truth.directions.shape
+    sample = truth.rows(1000, torch.Generator().manual_seed(1))
+    begun = sae.Ensemble.create(sae.ReLU(), [{"l1": 1.0}], d=d, width=n, sample=sample).dictionary(0)
+    found = sae.mmcs(truth.directions, begun.directions, absolute=True)
+    assert found == pytest.approx(sae.chance_mmcs(n, d, absolute=True), rel=0.05)
+
+
 def test_dictionaries_as_large_as_the_truth_and_twice_recover_its_features():
     truth = sae.Mixture.create(seed=0, d=32, n_features=64, n_active=3.0)
     members = [{"l1": 2.0}, {"l1": 2.0, "width": 128}, {"l1": 0.03}, {"l1": 100.0}, {"l1": 2.0, "width": 16}]
     as_large, twice, loose, tight, small = scores(truth, trained(truth, members, width=64, steps=400, batch_size=256))
-    for evaluation, recovery in (as_large, twice):  # N/G 1 and 2
-        assert recovery.mmcs_features > 0.97
-        assert recovery.mcc > 0.97
-        assert recovery.recovered > 0.97
+    # N/G 1 and 2: where there are no more latents than features, some settle between two.
+    for (evaluation, recovery), bound in ((as_large, 0.85), (twice, 0.97)):
+        assert recovery.mmcs_features > bound
+        assert recovery.mcc > bound
+        assert recovery.recovered > bound
         assert evaluation.fvu < 0.2
         assert 1 < evaluation.l0 < 8  # 1.4 features are active on a row
         assert evaluation.best_scale > 1.1  # the penalty shrinks codes
-    assert as_large[1].uniqueness > 0.95
+    assert as_large[1].uniqueness > 0.85
     assert twice[1].uniqueness <= 0.5  # two latents a feature
     assert as_large[1].mmcs_features > loose[1].mmcs_features + 0.02  # too little pressure mixes features,
     assert tight[0].fvu > 0.9  # too much silences them
     assert loose[0].l0 > as_large[0].l0 > tight[0].l0
     assert small[1].recovered <= 16 / 64
     chance = sae.chance_mmcs(64, 32, absolute=True)
-    assert sae.above_chance(as_large[1].mmcs_features, chance) > 0.95
+    assert sae.above_chance(as_large[1].mmcs_features, chance) > 0.85
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize, one_hot
 
 from sae.start import random_directions
 
-from .truth import GroundTruth
+from .truth import GroundTruth, truth_generator
 
 LEAST_OWN_VARIANCE = 0.01  # of a feature's gaussian, what it shares with no other
 
@@ -59,7 +59,7 @@ class Forest(GroundTruth):
     ) -> Forest:
         """The benchmark itself has 16,384 features, d 768, 128 roots and depth 3; two thirds of its features, and of
         these, are in the forest. Here about 5 features fire on a row, there 34."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = truth_generator(seed)
         generations = planted(n_roots, branching, depth)
         if (planted_features := n_roots + sum(g.children.numel() for g in generations)) > n_features:
             raise ValueError(f"a forest of {planted_features} features does not fit into {n_features}")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sae.start import random_directions
 
-from .truth import GroundTruth
+from .truth import GroundTruth, truth_generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Mixture(GroundTruth):
         noise_scale: float = 0.0,
     ) -> Mixture:
         """The defaults are the published recipe. Feature 0 has probability `n_active` / `n_features`."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = truth_generator(seed)
         probability = (n_active / n_features) * decay ** torch.arange(n_features, dtype=torch.float32)
         return cls(
             directions=random_directions(n_features, d, generator), probability=probability, noise_scale=noise_scale

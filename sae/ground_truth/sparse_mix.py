@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sae.start import random_directions
 
-from .truth import GroundTruth
+from .truth import GroundTruth, truth_generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class SparseMix(GroundTruth):
         noise_scale: float = 1e-3,
     ) -> SparseMix:
         """Published: d 512; 1024 or 2048 features; 10, 50, 100 active; decay 1, 0.99, 0.996; noise 0, 1e-3, 0.1."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = truth_generator(seed)
         return cls(
             directions=random_directions(n_features, d, generator),
             relative=decay ** torch.arange(n_features, dtype=torch.float32),
