@@ -97,7 +97,7 @@ def test_shell_snippets_of_the_readme_run(
 @pytest.mark.timeout(900)  # as many commands
 def test_commands_of_the_guide_to_analyze_run(worked: Path) -> None:
     ran = commands(ROOT / "docs" / "how-to" / "analyze.md")
-    assert len(ran) == 9
+    assert len(ran) == 10
     for command in ran:
         done = run(worked, *command[1:], *SHORTER.get(command[1], []))
         assert done.returncode == 0, f"{command}: {done.stderr}"

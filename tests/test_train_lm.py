@@ -267,7 +267,7 @@ def test_shipped_recipes_are_found_by_name_and_are_options() -> None:
     assert len(recipes) >= 7
     for recipe in recipes:
         found = read_recipe(Path(f"actpipe:{recipe.stem}"), options)
-        config = TrainLMConfig(architecture=found["architecture"], set=found["set"])
+        config = TrainLMConfig(architecture=found["architecture"], set=found.get("set", ()))
         assert architecture_for(config, architecture_class(config), 4096).name == found["architecture"]
     with pytest.raises(Missing, match="actpipe:gtp"):
         read_recipe(Path("actpipe:gtp"), options)

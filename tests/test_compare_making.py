@@ -1,0 +1,64 @@
+"""Arms that are models: what is missing is harvested, analysed and measured, and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from actpipe.antehoc import GPT
+from actpipe.antehoc.hugging_face import save
+from actpipe.compare import CompareConfig, compare
+from actpipe.compare.opened import Comparison
+
+TINY = GPT(vocabulary=40, context=16, d_model=8, n_layers=2, n_heads=2, d_mlp=24, activation="relu")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two copies of a model, and a text of words that it knows."""
+    folder = tmp_path_factory.mktemp("models")
+    words = {f"w{i}": i for i in range(39)} | {"<|endoftext|>": 39}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]
+    save(TINY.build(seed=1), TINY, fast, folder / "one")
+    shutil.copytree(folder / "one", folder / "copy")
+    random = np.random.default_rng(0)
+    lines = [json.dumps({"text": " ".join(f"w{i}" for i in random.integers(0, 39, 60))}) for _ in range(60)]
+    (folder / "text.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def asked(place: Path) -> CompareConfig:
+    return CompareConfig(
+        arms=(f"one={place / 'one'}", f"copy={place / 'copy'}"),
+        out=place / "compared",
+        dataset=str(place / "text.jsonl"),
+        tokens=2400,
+        context=16,
+        scores="rules",
+    )
+
+
+def test_two_copies_of_a_model_are_not_different_and_nothing_is_made_twice(place: Path) -> None:
+    compare(asked(place))
+    found = Comparison.open(place / "compared")
+    one, copy = found.summary["arms"]
+    assert one["loss"] == copy["loss"]
+    assert one["loss"][0] == pytest.approx(np.log(40), abs=0.1)  # untrained: a guess among 40
+    blocks = TINY.build(seed=0).blocks
+    assert one["parameters"][0] == pytest.approx(sum(weight.numel() for weight in blocks.parameters()), rel=0.05)
+    verdicts = found.frame("verdicts")
+    assert set(verdicts[verdicts.metric == "rules_f1_std"].verdict) <= {"no difference", "undecided"}
+    assert not any("better" in said.split(";")[0] for said in found.verdicts)
+    made = {path: path.stat().st_mtime_ns for path in (place / "compared" / "arms").rglob("*") if path.is_file()}
+    assert len(list((place / "compared" / "arms").iterdir())) == 4  # two arms, and the twin of each
+    assert not list((place / "compared" / "arms").rglob("store.zarr"))
+    compare(asked(place))
+    assert {path: path.stat().st_mtime_ns for path in made} == made
