@@ -13,8 +13,8 @@ from .predicted import Predictor
 from .tables import Row
 
 TOP = 12  # of the 16 in examples.parquet
-PER_DECILE, NEAR_MISSES, SILENT = 2, 6, 4
-SEARCHED = 16  # silent windows in which false alarms are looked for
+PER_DECILE, NEAR_MISSES, SILENT = 1, 5, 4
+SEARCHED = 12  # silent windows in which false alarms are looked for
 FALSE_ALARMS = 6  # silent windows in which the rules say that the unit fires
 PERMILLE = 1000  # an activation in the page is this times its share of the unit's largest, rounded up
 
