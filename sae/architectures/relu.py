@@ -48,7 +48,10 @@ class ReLU(Affine):
         sample: Tensor | None = None,
         share: float = 0.02,
     ) -> Params:
-        return start(size, generator, sample, share)
+        params = affine_start(size, generator, length=START_NORM)
+        if sample is not None:
+            params["b_enc"] = sparse_bias(sample, params["W_enc"], share)
+        return params
 
     def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
         return torch.relu(pre_activations(params, x))
@@ -58,13 +61,6 @@ class ReLU(Affine):
 
     def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
         return fold_affine(params, scaling, target)
-
-
-def start(size: Size, generator: torch.Generator, sample: Tensor | None, share: float) -> Params:
-    params = affine_start(size, generator, length=START_NORM)
-    if sample is not None:
-        params["b_enc"] = sparse_bias(sample, params["W_enc"], share)
-    return params
 
 
 def penalised(params: Params, step: Step, l1: Tensor) -> tuple[Tensor, Aux]:
