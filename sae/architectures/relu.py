@@ -57,17 +57,12 @@ class ReLU(Affine):
         return torch.relu(pre_activations(params, x))
 
     def loss(self, params: Params, step: Step, hyper: Hyper) -> tuple[Tensor, Aux]:
-        return penalised(params, step, hyper["l1"])
+        coded = step.coder(step.x, params["W_enc"], training_bias(params), params["W_dec"], gates.ReLU())
+        n_rows = len(step.x)
+        reconstruction = (coded.output + params["b_dec"] - step.target).square().sum() / n_rows
+        sparsity = (coded.sums @ params["W_dec"].norm(dim=1)) / n_rows
+        loss = reconstruction + hyper["l1"] * sparsity
+        return loss, {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}
 
     def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
         return fold_affine(params, scaling, target)
-
-
-def penalised(params: Params, step: Step, l1: Tensor) -> tuple[Tensor, Aux]:
-    """Mean over rows of ‖x − x̂‖² + l1 Σᵢ fᵢ ‖W_decᵢ‖, and its parts."""
-    coded = step.coder(step.x, params["W_enc"], training_bias(params), params["W_dec"], gates.ReLU())
-    n_rows = len(step.x)
-    reconstruction = (coded.output + params["b_dec"] - step.target).square().sum() / n_rows
-    sparsity = (coded.sums @ params["W_dec"].norm(dim=1)) / n_rows
-    loss = reconstruction + l1 * sparsity
-    return loss, {"firings": coded.firings, "reconstruction": reconstruction, "sparsity": sparsity}

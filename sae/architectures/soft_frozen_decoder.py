@@ -4,39 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae.architecture import Aux, Hyper, Params, Size, Step, Trained
+from sae.architecture import Aux, Hyper, Params, Size, Step
 from sae.registry import register
 from sae.scaling import Scaling
 from sae.start import sparse_bias
 
-from .affine import affine_shapes, affine_start, fold_affine, pre_activations
-from .relu import penalised
+from .affine import affine_start
+from .relu import ReLU
 
 FURTHEST = 0.75  # tangent of the angle whose cosine is 0.8, that of the paper
 
 
 @register("soft_frozen_decoder")
 @dataclass(frozen=True, kw_only=True)
-class SoftFrozenDecoder(Trained):
+class SoftFrozenDecoder(ReLU):
     """As `relu`, with directions D of length 1 whose cosine with the random ones S = W_dec of the start is 0.8 or more.
 
     Dᵢ = unit(Sᵢ + 0.75 v / √(1 + ‖v‖²)), v the part of W_turnᵢ across Sᵢ: cos(Dᵢ, Sᵢ) = 1/√(1 + 0.75² ‖v‖²/(1 + ‖v‖²)).
     """
 
-    swept: ClassVar[tuple[str, ...]] = ("l1",)
-    penalties: ClassVar[tuple[str, ...]] = ("l1",)
     buffers: ClassVar[tuple[str, ...]] = ("W_dec",)
 
-    l1: Annotated[float, "Weight of the sparsity penalty."] = 5.0
-
     def shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
-        return {**affine_shapes(size), "W_turn": (size.n, size.d)}
+        return {**super().shapes(size), "W_turn": (size.n, size.d)}
 
     def init(
         self,
@@ -52,11 +48,8 @@ class SoftFrozenDecoder(Trained):
             params["b_enc"] = sparse_bias(sample, params["W_enc"], share)
         return params
 
-    def encode(self, params: Params, x: Tensor, hyper: Hyper) -> Tensor:
-        return torch.relu(pre_activations(params, x))
-
     def loss(self, params: Params, step: Step, hyper: Hyper) -> tuple[Tensor, Aux]:
-        return penalised({**params, "W_dec": self.directions(params)}, step, hyper["l1"])
+        return super().loss({**params, "W_dec": self.directions(params)}, step, hyper)
 
     def decode(self, params: Params, codes: Tensor, hyper: Hyper) -> Tensor:
         return codes @ self.directions(params) + params["b_dec"]
@@ -67,5 +60,5 @@ class SoftFrozenDecoder(Trained):
         return normalize(S + FURTHEST * v / (1 + v.square().sum(dim=-1, keepdim=True)).sqrt(), dim=-1)
 
     def fold(self, params: Params, scaling: Scaling, target: Scaling) -> Params:
-        folded = fold_affine({**params, "W_dec": self.directions(params)}, scaling, target)
+        folded = super().fold({**params, "W_dec": self.directions(params)}, scaling, target)
         return {**folded, "W_turn": torch.zeros_like(params["W_turn"])}
