@@ -39,6 +39,7 @@ FOLDERS = (
     "actpipe/factorlang",
     "actpipe/report",
     "actpipe/compare",
+    "actpipe/compare/lints",
     "actpipe/convert",
     "sae",
     "sae/architectures",

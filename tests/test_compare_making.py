@@ -8,29 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from actpipe.antehoc import GPT
-from actpipe.antehoc.hugging_face import save
 from actpipe.compare import CompareConfig, compare
 from actpipe.compare.opened import Comparison
-
-TINY = GPT(vocabulary=40, context=16, d_model=8, n_layers=2, n_heads=2, d_mlp=24, activation="relu")
+from tests.tiny_model import TINY, WORDS, save_tiny
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two copies of a model, and a text of words that it knows."""
     folder = tmp_path_factory.mktemp("models")
-    words = {f"w{i}": i for i in range(39)} | {"<|endoftext|>": 39}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]
-    save(TINY.build(seed=1), TINY, fast, folder / "one")
-    shutil.copytree(folder / "one", folder / "copy")
+    shutil.copytree(save_tiny(folder / "one", seed=1), folder / "copy")
     random = np.random.default_rng(0)
-    lines = [json.dumps({"text": " ".join(f"w{i}" for i in random.integers(0, 39, 60))}) for _ in range(60)]
+    lines = [json.dumps({"text": " ".join(f"w{i}" for i in random.integers(0, WORDS, 60))}) for _ in range(60)]
     (folder / "text.jsonl").write_text("\n".join(lines))
     return folder
 

@@ -6,32 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from actpipe import shipped
-from actpipe.antehoc import GPT
-from actpipe.antehoc.hugging_face import save
 from actpipe.errors import Missing
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import load_model
 from actpipe.harvest.naming import Named, recorded_name
 from actpipe.harvest.stage import harvest
 from actpipe.store import Store
-
-TINY = GPT(vocabulary=40, context=16, d_model=8, n_layers=2, n_heads=2, d_mlp=12)
+from tests.tiny_model import TINY, save_tiny
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of seed 1, as training would have left them."""
-    folder = tmp_path_factory.mktemp("model")
-    words = {f"w{i}": i for i in range(39)} | {"<|endoftext|>": 39}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")  # type: ignore[no-untyped-call]
-    save(TINY.build(seed=1), TINY, fast, folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"), seed=1)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tests.bench.contest import markdown
 
@@ -32,17 +31,13 @@ POOL_ROWS, BATCH_ROWS = 65_536, 4096
 
 
 def save_model(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    words = {"<|endoftext|>": 0, **{f"w{number}": number + 1 for number in range(WORDS)}}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    wrapped: Any = PreTrainedTokenizerFast  # untyped
-    end = "<|endoftext|>"
-    wrapped(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
+    from tests.tiny_model import word_tokenizer
+
+    word_tokenizer(WORDS).save_pretrained(folder)
     config = LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=WORDS + 1,
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
         num_hidden_layers=2,

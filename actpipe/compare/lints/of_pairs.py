@@ -1,128 +1,23 @@
-"""Known ways in which a comparison fails, each a sentence where what is recorded shows it.
-
-Numbers are those of the list in docs/how-to/compare.md, which also says why the others cannot happen here. Thresholds
-are heuristics, not tuned.
-"""
+"""Lints of two arms held against each other. Thresholds are heuristics, not tuned."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from actpipe.analysis.statistics import Measured
-from actpipe.analysis.statistics.intervals import FEW_SEEDS
 from actpipe.analysis.statistics.strata import Floats
+from actpipe.compare.designs import AS_GIVEN, ISO_LOSS, ISO_PARAMETER, L0_SHARE
+from actpipe.compare.overlap import common, histograms
+from actpipe.compare.stand import Stand
+from actpipe.compare.verdicts import OPPOSITE
 
-from .designs import AS_GIVEN, ISO_LOSS, ISO_PARAMETER, L0_SHARE, models
-from .matching import Matched
-from .overlap import common, histograms
-from .pairs import Sides
-from .stand import Row, Stand
-from .subjects import NATIVE
-from .verdicts import OPPOSITE
+from .subject import Pair
 
 DENSITY_FACTOR = 2.0  # of medians
 WANTED_OVERLAP = 0.5
 SHARE = 0.05  # of units: dead, undefined
 TOKEN_SHARE = 0.1
-UNEXPLAINED = 0.05  # FVU from which what is left out is worth a word
 UNIT_SHARE = 0.1
-SELF_ABLATING, GATE, ABLATED = "self-ablating", "hook_gate", ".ablated."
-CONTROLS = ("shuffled", "random_directions")
-
-
-class Subject(NamedTuple):
-    stand: Stand  # at all layers
-    matched: Matched
-
-    @property
-    def name(self) -> str:
-        return self.matched.arm
-
-
-class Pair(NamedTuple):
-    first: Subject
-    second: Subject
-    sides: Sides
-    rows: Sequence[Row]  # of pairs.parquet, of these two at all layers, not of their twins
-
-    @property
-    def one_model(self) -> bool:
-        return models(self.first.stand.arm) == models(self.second.stand.arm)
-
-
-class Lint(NamedTuple):
-    number: int
-    name: str
-    text: str
-
-
-Check = Callable[[Subject], str | None]
-PairCheck = Callable[[Pair], str | None]
-
-
-def lints(
-    stands: Sequence[Stand], matched: Sequence[Matched], sides: Sequence[Sides], rows: Sequence[Row]
-) -> list[Lint]:
-    """Those that fire, by number. Everything is of all layers together."""
-    subjects = {each.arm: Subject(stood, each) for stood, each in zip(stands, matched, strict=True)}
-    by_names: Mapping[tuple[str, str], Sides] = {each.names: each for each in sides}
-    pairs = []
-    for first, second in itertools.combinations(subjects.values(), 2):
-        names = (first.name, second.name)
-        mine = [row for row in rows if (row["first"], row["second"]) == names and not row["twin"]]
-        pairs.append(Pair(first, second, by_names[names], mine))
-    of_arms = [(number, name, check(each)) for number, name, check in OF_ARMS for each in subjects.values()]
-    of_pairs = [(number, name, check(pair)) for number, name, check in OF_PAIRS for pair in pairs]
-    found = [Lint(number, name, text) for number, name, text in (*of_arms, *of_pairs) if text]
-    return sorted(found, key=lambda lint: lint.number)
-
-
-def _seeds(one: Subject) -> str | None:
-    n = one.matched.seeds
-    if n >= FEW_SEEDS:
-        return None
-    return f"Exploratory: {one.name} has {n} seed{'s' * (n > 1)}, and a claim needs {FEW_SEEDS}."
-
-
-def _units_alone(one: Subject) -> str | None:
-    if one.matched.seeds > 1:
-        return None
-    return f"Intervals of {one.name} are over units, not over seeds: they say nothing of another training."
-
-
-def _controls(one: Subject) -> str | None:
-    missing = [name for name in CONTROLS if name not in one.matched.controls]
-    return f"{one.name} lacks the control {' and '.join(missing)}." if missing else None
-
-
-def _unexplained(one: Subject) -> str | None:
-    fvu = one.matched.fvu
-    if fvu is None or fvu <= UNEXPLAINED:
-        return None
-    return f"{one.name} leaves {fvu:.0%} of the variance unexplained, and no score says anything of that part."
-
-
-def _sampled(one: Subject) -> str | None:
-    if one.matched.units >= one.matched.width:
-        return None
-    return f"Of {one.name} {one.matched.units:,} of {one.matched.width:,} units were analysed; its L0 is that of these."
-
-
-def _stream(one: Subject) -> str | None:
-    """Of a model with masks: whose units are they?"""
-    masked = [ABLATED in hook for hook in one.matched.hooks]
-    if any(masked) and not all(masked):
-        return f"{one.name} mixes units of the stream with masks and of the one without."
-    if SELF_ABLATING in one.matched.model_architectures and one.matched.architecture == NATIVE and not any(masked):
-        return f"Units of {one.name} are of the stream without masks, which its training did not make sparse."
-    return None
-
-
-def _gates(one: Subject) -> str | None:
-    gates = [hook for hook in one.matched.hooks if hook.endswith(GATE)]
-    return f"{gates[0]} of {one.name} holds the scores of a mask, not activations." if gates else None
 
 
 def _densities(pair: Pair) -> str | None:
@@ -284,16 +179,7 @@ def _undefined(pair: Pair) -> str | None:
     )
 
 
-OF_ARMS: tuple[tuple[int, str, Check], ...] = (
-    (7, "what is not explained", _unexplained),
-    (9, "some of the units", _sampled),
-    (15, "controls missing", _controls),
-    (16, "few seeds", _seeds),
-    (17, "stream", _stream),
-    (18, "mask", _gates),
-    (28, "units alone", _units_alone),
-)
-OF_PAIRS: tuple[tuple[int, str, PairCheck], ...] = (
+OF_PAIRS: tuple[tuple[int, str, Callable[[Pair], str | None]], ...] = (
     (1, "density", _densities),
     (3, "loss", _losses),
     (4, "parameters", _parameters),
