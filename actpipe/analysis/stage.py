@@ -105,8 +105,8 @@ def _write(
     write_json(folder / "vocabulary.json", texts)
     summary = summarize(inputs, config, corpus, collected.tally, digest=key, edges=edges, notes=notes)
     write_json(folder / "summary.json", summary)
-    with progress.bar("Writing the page", None, "files"):
-        write_report(folder)
+    with progress.bar("Writing the page", summary["counts"]["units"], "units") as bar:
+        write_report(folder, bar.advance)
     return summary
 
 

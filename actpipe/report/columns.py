@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .member_units import RULES, MemberUnits
 from .payload import numbers
-from .tables import Row
+from .windows import rows_of
 
 BEFORE, AFTER = 9, 5  # tokens around the peak of the strongest context
 TOP_TOKENS = 3
@@ -79,6 +79,16 @@ def _concept(units: MemberUnits) -> Values:
     ]
 
 
+def _strongest(units: MemberUnits) -> list[list[Any] | None]:
+    """[tokens, peak] around the peak of the strongest window of each unit."""
+    around: list[list[Any] | None] = [None] * units.n
+    for row in rows_of(units.rows("examples", ["feature", "sign", "tokens", "peak"], rank=[0])):
+        start = max(0, row["peak"] - BEFORE)
+        tokens = row["tokens"][start : row["peak"] + 1 + AFTER]
+        around[units.places[row["feature"]]] = [tokens, row["peak"] - start]
+    return around
+
+
 _DETECTION = _judged("balanced_accuracy", "detection")
 _DISCRIMINATION = _judged("accuracy", "discrimination")
 _MORE = False  # shown where a reader asks for it
@@ -124,15 +134,7 @@ class UnitTable:
             is_measured = isinstance(found, np.ndarray) or column.kind in ("number", "share", "unit", "integer")
             self.values[column.field] += numbers(found) if is_measured else list(found)
         self.values["member"] += [units.index] * units.n
-
-    def add_strongest(self, window: Row | None) -> None:
-        """[tokens, peak] around the peak, a unit at a time."""
-        if window is None:
-            self.values["strongest"].append(None)
-            return
-        start = max(0, window["peak"] - BEFORE)
-        tokens = window["tokens"][start : window["peak"] + 1 + AFTER]
-        self.values["strongest"].append([tokens, window["peak"] - start])
+        self.values["strongest"] += _strongest(units)
 
     def described(self, *, several_hooks: bool) -> list[dict[str, Any]]:
         """The columns that hold anything, for table.js."""

@@ -161,6 +161,11 @@ class MemberUnits:
     def seed_matches(self) -> dict[int, list[Row]]:
         return self._grouped("seed_matches", lambda row: (row["by"], row["other"]))
 
+    def forget(self) -> None:
+        """What was read is not needed again, and there may be many dictionaries."""
+        for name in [name for name in vars(self) if name not in ("tables", "member", "index")]:
+            del vars(self)[name]
+
     def _grouped(self, table: str, order: Any) -> dict[int, list[Row]]:
         grouped: dict[int, list[Row]] = {}
         for row in self.rows(table).to_pylist():
@@ -168,3 +173,7 @@ class MemberUnits:
         for rows in grouped.values():
             rows.sort(key=order)
         return grouped
+
+
+def open_members(tables: ReportTables) -> list[MemberUnits]:
+    return [MemberUnits(tables, row, index) for index, row in enumerate(tables.members)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,43 +11,32 @@ from typing import Any
 
 from . import chart_data, charts
 from .columns import UnitTable
-from .member_units import MemberUnits
+from .member_units import MemberUnits, open_members
 from .naming import Names, name_members
-from .panels import Panels
+from .panel_processes import PanelProcesses, processes_for
+from .panel_shards import SHARD_UNITS, Keep, all_kept, shards
 from .payload import Vocabulary
-from .predicted import Predictor
 from .shell import CHARTS, SOURCE, TABLE, TOKENS, Datum, Page
+from .strips import Strips
 from .tables import ReportTables, Row
 from .verdicts import HEADLINE, lints, verdicts
-from .windows import by_unit, shown, thinned
 
 __all__ = ["HEADLINE", "ReportPage", "write_page"]
 
-SHARD_UNITS = 64  # a data file holds the panels of so many units
 SCRIPTS = (TOKENS, SOURCE / "table.js", SOURCE / "panel.js", SOURCE / "page.js")
-_WINDOW = ["member", "feature", "sign", "document", "tokens", "activations", "peak"]
 
-Keep = Callable[[int, int], bool]  # member and place of a unit → whether the page holds its panel
+# Collects in the vocabulary what tokens the panels show, and yields the panels in shards.
+MakePanels = Callable[[Vocabulary], Iterator[Datum]]
+Advance = Callable[[float], None]  # is told how many more units have their panels
 
 
-def write_page(out: Path) -> Path:
+def write_page(out: Path, advance: Advance = lambda _units: None) -> Path:
     """Write the page of the tables in `out` beside them, with every panel."""
     page = ReportPage(ReportTables.open(out))
-    with _no_collection():
-        return page.page().write(out, page.data())
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Millions of small lists come and go, none of them in a cycle, and the collector would look at all of them again
-    and again: a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    if processes_for(page.n_shards) == 1:
+        return page.page().write(out, page.data(page.panels(), advance))
+    with PanelProcesses(out, page.n_shards) as processes:
+        return page.page().write(out, page.data(processes, advance))
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ class ReportPage:
 
     @cached_property
     def members(self) -> list[MemberUnits]:
-        return [MemberUnits(self.tables, row, index) for index, row in enumerate(self.tables.members)]
+        return open_members(self.tables)
 
     def page(self, details: str | None = None) -> Page:
         """`details`: a sentence on which units have a panel, where not all do."""
@@ -93,35 +80,32 @@ class ReportPage:
             },
         )
 
-    def data(self, keep: Keep = lambda _member, _place: True) -> Iterator[Datum]:
+    def data(self, panels: MakePanels, advance: Advance = lambda _units: None) -> Iterator[Datum]:
         """Panels in shards, then what the page loads at once."""
-        vocabulary, table, charted, shards = Vocabulary(self.tables.vocabulary), UnitTable(), Charted(), Shards()
+        vocabulary, table, charted = Vocabulary(self.tables.vocabulary), UnitTable(), Charted()
+        making = panels(vocabulary)  # if by other processes, from here on
         strips = []
         for units in self.members:
             table.add(units)
             charted.add(units, self.names[units.index].label)
-            panels = Panels(units, vocabulary, self._numbering, self._widths)
-            strips.append(panels.strips.shared())
-            yield from shards.add(self._panels(panels, units, table, keep))
-            _forget(units)
-        yield from shards.rest()
+            strips.append(Strips(units).shared())
+            units.forget()
+        for shard in making:
+            yield shard
+            advance(SHARD_UNITS)
         for tokens in (*table.values["top"], *(each[0] for each in table.values["strongest"] if each)):
             vocabulary.use(tokens)
         yield "vocabulary", vocabulary.script()
         yield "units", table.values
         yield "report", self._report(table, charted) | {"strips": strips}
 
-    def _panels(self, panels: Panels, units: MemberUnits, table: UnitTable, keep: Keep) -> Iterator[Any]:
-        """Of each unit in turn, null where it is left out; its strongest context goes into the table."""
-        windows = Windows(units)
-        for place, number in enumerate(units.columns["feature"]):
-            top, samples = windows.of(number)
-            table.add_strongest(top[0] if top else None)
-            if not keep(units.index, place):
-                yield None
-                continue
-            rules = next((row["rule"] for row in units.explanations.get(number, []) if row["source"] == "rules"), None)
-            yield panels.blocks(place, shown(top, samples, Predictor(rules) if rules else None))
+    def panels(self, keep: Keep = all_kept) -> MakePanels:
+        """Of the units that are kept, made by this process."""
+        return lambda vocabulary: shards(self.members, vocabulary, range(self.n_shards), keep)
+
+    @property
+    def n_shards(self) -> int:
+        return -(-sum(int(row["units"]) for row in self.tables.members) // SHARD_UNITS)
 
     def _report(self, table: UnitTable, charted: Charted) -> dict[str, Any]:
         members = [
@@ -155,62 +139,6 @@ class ReportPage:
     @property
     def _sparsity(self) -> str:
         return "L0 at 95 % of the contributions" if self._effective else "L0, features firing a token"
-
-    @cached_property
-    def _numbering(self) -> dict[str, int]:
-        return {units.name: units.index for units in self.members}
-
-    @cached_property
-    def _widths(self) -> dict[str, int]:
-        return {row["member"]: int(row["width"]) for row in self.tables.members}
-
-
-class Windows:
-    """Windows of the units of a dictionary, asked for in the order of the tables; read as they are needed."""
-
-    def __init__(self, units: MemberUnits) -> None:
-        tables, name = units.tables, units.name
-        parts = tables.parts_of_member("examples", name, [*_WINDOW, "rank"])
-        self._top = Runs(by_unit(parts))
-        samples = tables.parts_of_member("samples", name, [*_WINDOW, "stratum"]) if tables.has("samples") else iter(())
-        self._samples = Runs(by_unit(thinned(part) for part in samples))
-
-    def of(self, number: int) -> tuple[list[Row], list[Row]]:
-        return self._top.of(number), self._samples.of(number)
-
-
-class Runs:
-    """(number, rows) in the order of the units, some left out."""
-
-    def __init__(self, runs: Iterator[tuple[int, list[Row]]]) -> None:
-        self._runs = runs
-        self._next = next(runs, None)
-
-    def of(self, number: int) -> list[Row]:
-        if self._next is None or self._next[0] != number:
-            return []
-        rows = self._next[1]
-        self._next = next(self._runs, None)
-        return rows
-
-
-class Shards:
-    """Panels → data files of SHARD_UNITS, across dictionaries; a file without any panel is left out."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._pending: list[Any] = []
-
-    def add(self, panels: Iterator[Any]) -> Iterator[Datum]:
-        for panel in panels:
-            self._pending.append(panel)
-            if len(self._pending) == SHARD_UNITS:
-                yield from self.rest()
-
-    def rest(self) -> Iterator[Datum]:
-        if any(panel is not None for panel in self._pending):
-            yield f"units/{self._number}", self._pending
-        self._number, self._pending = self._number + 1, []
 
 
 class Charted:
@@ -253,12 +181,6 @@ class Charted:
         own = {"activations": charts.activations(), "positions": charts.positions(), "steering": charts.steering()}
         with_data = {name: {"spec": spec, "datasets": {"rows": rows}} for name, (spec, rows) in drawn.items()}
         return with_data | {name: {"spec": spec} for name, spec in own.items()}
-
-
-def _forget(units: MemberUnits) -> None:
-    """What was read of a dictionary is not needed again, and there may be many."""
-    for name in [name for name in vars(units) if name not in ("tables", "member", "index")]:
-        del vars(units)[name]
 
 
 def _headline(members: Sequence[Row], means: Sequence[Row]) -> list[dict[str, Any]]:

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 GZIP = 4  # level: half the time of the usual 6 for files a twentieth larger
 DIGITS = 4  # significant digits of every measurement in the page; the tables keep them all
 
 
-def data_script(key: str, value: Any) -> bytes:
-    """The file `data/KEY.js`; keys are ours, never text of a corpus."""
-    return f'receive("{key}","{packed(value)}");\n'.encode("ascii")
+class Written(NamedTuple):
+    """In place of a value whose file is written already."""
+
+    digest: str
+
+
+def write_script(folder: Path, key: str, value: Any) -> str:
+    """Write the file `data/KEY.js` of a page and return its digest; keys are ours, never text of a corpus."""
+    script = f'receive("{key}","{packed(value)}");\n'.encode("ascii")
+    path = folder / "data" / f"{key}.js"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(script)
+    return hashlib.sha256(script).hexdigest()
 
 
 def packed(value: Any) -> str:
@@ -47,13 +59,13 @@ class Vocabulary:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
-        self._used: set[int] = set()
+        self.used: set[int] = set()
 
     def use(self, tokens: Iterable[int]) -> list[int]:
         ids = list(tokens)
-        self._used.update(ids)
+        self.used.update(ids)
         return ids
 
     def script(self) -> dict[str, list[Any]]:
-        known = sorted(token for token in self._used if 0 <= token < len(self._texts))
+        known = sorted(token for token in self.used if 0 <= token < len(self._texts))
         return {"ids": known, "texts": [self._texts[token] for token in known]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import jinja2
 
 from actpipe.files import write_bytes
 
-from .payload import data_script, packed
+from .payload import Written, packed, write_script
 from .theme import THEME
 
 SOURCE = Path(__file__).parent
@@ -30,7 +31,8 @@ _SHELL = (SOURCE / "page.css", SOURCE / "shell.js", SOURCE / "charts.js")
 
 _THEMED = ("theme", THEME)  # charts.js loads it
 
-Datum = tuple[str, Any]  # key, such as "units/12", and a JSON value: what `load(key)` of shell.js resolves to
+# Key, such as "units/12", and a JSON value: what `load(key)` of shell.js resolves to. In a folder it may be `Written`.
+Datum = tuple[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +52,10 @@ class Page:
         page.unlink(missing_ok=True)
         for folder in ("data", "assets"):
             shutil.rmtree(out / folder, ignore_errors=True)
-        seal = hashlib.sha256()
-        for key, value in (_THEMED, *data):
-            script = data_script(key, value)
-            seal.update(script)
-            path = out / "data" / f"{key}.js"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(script)
+        digests = {key: _digest(out, key, value) for key, value in itertools.chain([_THEMED], data)}
         _copy([*self._assets, *VENDORED.glob("*.LICENSE"), VENDORED / "README.md"], out / "assets")
         # Whoever wrote the text that is shown cannot know the digest of all data, so cannot name the nonce.
-        nonce = seal.hexdigest()[:32]
+        nonce = hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:32]
         source = f"'nonce-{nonce}'"
         assets = [{"name": path.name, "code": None} for path in self._assets]
         write_bytes(page, self._html(assets=assets, nonce=nonce, data=[], policy=_policy([source], [source])))
@@ -89,6 +85,10 @@ class Page:
         )
         environment.filters |= {"number": whole, "fixed": fixed, "percent": percent}
         return environment.get_template(self.template).render(**self.values, frame=frame).encode()
+
+
+def _digest(out: Path, key: str, value: Any) -> str:
+    return value.digest if isinstance(value, Written) else write_script(out, key, value)
 
 
 def _policy(scripts: Iterable[str], styles: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from actpipe.files import write_bytes
 
 from .member_units import RULES, MemberUnits
 from .page import ReportPage
+from .panel_shards import all_kept
 from .tables import ReportTables
 
 MB = 1_000_000
@@ -75,8 +76,8 @@ def _write(
     page: ReportPage, target: Path, chosen: set[tuple[int, int]] | None, total: int, details: int, share: Share = _NONE
 ) -> SingleFile:
     said = None if chosen is None else _said(page, details, total, share)
-    keep = (lambda member, place: True) if chosen is None else (lambda member, place: (member, place) in chosen)
-    html = page.page(said).in_one_file(page.data(keep))
+    keep = all_kept if chosen is None else (lambda member, place: (member, place) in chosen)
+    html = page.page(said).in_one_file(page.data(page.panels(keep)))
     write_bytes(target, html)
     return SingleFile(path=target, units=total, details=details, n_bytes=len(html))
 

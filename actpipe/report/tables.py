@@ -40,7 +40,7 @@ class ReportTables:
             vocabulary=_json(folder, str(summary.get("vocabulary", "vocabulary.json"))),
         )
 
-    def of_member(self, table: str, member: str, columns: list[str] | None = None, **among: Sequence[str]) -> pa.Table:
+    def of_member(self, table: str, member: str, columns: list[str] | None = None, **among: Sequence[Any]) -> pa.Table:
         """Rows of one dictionary, in the order of the file; only these are held in memory. `among`: column → values."""
         filters = [("member", "=", member), *((name, "in", list(values)) for name, values in among.items())]
         found = pq.read_table(self._path(table), columns=columns, filters=filters)

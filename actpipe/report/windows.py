@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from .predicted import Predictor
 from .tables import Row
 
 TOP = 12  # of the 16 in examples.parquet
-PER_DECILE, NEAR_MISSES, SILENT = 1, 5, 4
-SEARCHED = 12  # silent windows in which false alarms are looked for
+PER_DECILE, NEAR_MISSES, SILENT = 2, 6, 4
+SEARCHED = 24  # silent windows in which false alarms are looked for
 FALSE_ALARMS = 6  # silent windows in which the rules say that the unit fires
 PERMILLE = 1000  # an activation in the page is this times its share of the unit's largest, rounded up
 
@@ -53,7 +54,7 @@ def _values(column: pa.Array) -> list[Any]:
         return list(column.to_pylist())
     flat = column.flatten().to_numpy().tolist()
     ends = np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy()).tolist()
-    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [flat[start:end] for start, end in pairwise([0, *ends])]
 
 
 def thinned(table: pa.Table) -> pa.Table:
