@@ -30,6 +30,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("a/b@init=12", "a/b", 12),
         ("odd@initial", "odd@initial", None),
         ("a/b@shuffled=2", "a/b", 2),
+        ("a/b@gaussian", "a/b", 0),
         ("actpipe:crate@init=3", "actpipe:crate", 3),
     ],
 )
@@ -63,6 +64,24 @@ def test_shuffled_weights_are_the_trained_ones_in_other_places(saved: Path) -> N
         other = dict(load_model(f"{saved}@{name}=4", dtype="float32").module.named_parameters())
         assert not torch.equal(other[key], moved[key])
     assert recorded_name(f"{saved}@shuffled-blocks") == f"{saved.resolve()}@shuffled-blocks=0"
+
+
+def test_a_model_that_reads_noise_knows_nothing_of_its_tokens(saved: Path, saved_models: dict[str, Path]) -> None:
+    for folder in (saved, saved_models["gpt2"]):
+        trained = load_model(str(folder), dtype="float32")
+        noisy = load_model(f"{folder}@gaussian=3", dtype="float32")
+        table = trained.module.get_input_embeddings().weight  # type: ignore[operator]
+        ids = torch.arange(256).reshape(16, 16) % 39
+        read = noisy.module.get_input_embeddings()(ids)  # type: ignore[operator]
+        assert torch.equal(read, noisy.module.get_input_embeddings()(ids))  # type: ignore[operator]
+        assert torch.equal(noisy.logits(noisy.inputs(ids)), noisy.logits(noisy.inputs(ids)))
+        flat = read.reshape(-1, read.shape[-1])
+        of_one_token = flat[(ids == 5).flatten()]
+        assert len(of_one_token.unique(dim=0)) == len(of_one_token) > 3  # drawn anew wherever the token stands
+        torch.testing.assert_close(flat.mean(dim=0), table.mean(dim=0), atol=4 * float(table.std()) / 16, rtol=0)
+        torch.testing.assert_close(flat.std(dim=0), table.std(dim=0), rtol=0.25, atol=0)
+        assert noisy.fingerprint() != trained.fingerprint()
+        assert noisy.fingerprint() != load_model(f"{folder}@gaussian=4", dtype="float32").fingerprint()
 
 
 def test_a_model_of_transformers_has_a_twin_too_and_no_seed_of_the_caller_is_used(

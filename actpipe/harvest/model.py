@@ -87,7 +87,7 @@ def load_model(
 ) -> LanguageModel:
     """Load weights and tokenizer. `auto` is bfloat16 where the processor computes with it, float32 elsewhere.
 
-    A name that ends in @init or @shuffled, or either with =SEED, is the model with weights that nothing learned
+    A name that ends in @init, @shuffled or @gaussian, or one with =SEED, is a control made of the model
     (actpipe/harvest/naming.py).
     """
     place = resolve_device(device)
@@ -112,6 +112,10 @@ def load_model(
         return model
     if named.how == "init":
         return untrained(model, seed=named.seed)
+    if named.how == "gaussian":
+        from .gaussian_inputs import with_gaussian_inputs
+
+        return with_gaussian_inputs(model, seed=named.seed)
     from .shuffled import shuffled
 
     return shuffled(model, seed=named.seed, embeddings=named.how == "shuffled")

@@ -1,4 +1,4 @@
-"""What a model is called → where it lies, and whether its weights are the trained ones.
+"""What a model is called → where it lies, and whether it is the trained model or a control made of it.
 
 smollm2                  the embedded model
 actpipe:crate            a shipped one (`actpipe info --models`)
@@ -6,6 +6,7 @@ FOLDER, OWNER/NAME       written by save_pretrained, or on Hugging Face
 …@init, …@init=7         any of them with first weights, drawn from a seed: the control of every comparison
 …@shuffled, …@shuffled=7 with its trained weights in random places (actpipe/harvest/shuffled.py)
 …@shuffled-blocks        the same, all but the tables of tokens and positions
+…@gaussian, …@gaussian=7 trained, and given noise in place of tokens (actpipe/harvest/gaussian_inputs.py)
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from actpipe.harvest import embedded
 from actpipe.hub import use_cache_if_unreachable
 from actpipe.progress import Progress, silent
 
-HOW = ("init", "shuffled", "shuffled-blocks")
-_UNTRAINED = re.compile(rf"(?P<trained>.+)@(?P<how>{'|'.join(HOW)})(?:=(?P<seed>\d{{1,9}}))?")
+HOW = ("init", "shuffled", "shuffled-blocks", "gaussian")
+_CONTROL = re.compile(rf"(?P<trained>.+)@(?P<how>{'|'.join(HOW)})(?:=(?P<seed>\d{{1,9}}))?")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Named:
     """A model's name, taken apart."""
 
     trained: str
-    seed: int | None = None  # of the weights that nothing learned; None: the trained ones
+    seed: int | None = None  # of what is drawn for a control; None: the trained model itself
     how: str = "init"
 
     @classmethod
     def of(cls, name: str) -> Named:
-        found = _UNTRAINED.fullmatch(name)
+        found = _CONTROL.fullmatch(name)
         return cls(found["trained"], int(found["seed"] or 0), found["how"]) if found else cls(name)
 
     def __str__(self) -> str:
