@@ -134,21 +134,21 @@ def test_the_page_runs(page: str, things: Path, tmp_path: Path, monkeypatch: pyt
         (tmp_path / thing.name).symlink_to(thing.resolve())
     with stand_ins(page, tmp_path, monkeypatch) as instead:
         for line in BEFORE.get(page, []):
-            do(shlex.split(line), tmp_path, {})
+            assert complaint(shlex.split(line), tmp_path, {}) is None
         for block in blocks(PAGES[page]):
             if block.title:
                 (tmp_path / block.title).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / block.title).write_text(block.body, encoding="utf-8")
             elif block.language == "bash":
                 for words in block.commands():
-                    do(words, tmp_path, instead)
+                    assert complaint(words, tmp_path, instead) is None
 
 
-def do(words: list[str], folder: Path, instead: dict[str, str]) -> None:
-    """What the reader's shell would, with less to compute."""
+def complaint(words: list[str], folder: Path, instead: dict[str, str]) -> str | None:
+    """Do what the reader's shell would, with less to compute; what it said where it failed."""
     line = shlex.join(words)
     if is_elsewhere(words):
-        return
+        return None
     for there, here in instead.items():
         line = line.replace(there, here)
     with pytest.MonkeyPatch.context() as settings:
@@ -156,7 +156,7 @@ def do(words: list[str], folder: Path, instead: dict[str, str]) -> None:
         while "=" in words[0]:
             settings.setenv(*words.pop(0).split("=", 1))
         done = ran(words, folder)
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return f"{line}\n{done.stdout}\n{done.stderr}" if done.returncode else None
 
 
 def is_elsewhere(words: list[str]) -> bool:

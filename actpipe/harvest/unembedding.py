@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from actpipe.errors import Misuse
 from actpipe.harvest.model import load_model
 from actpipe.harvest.sites import Site, find_sites
+from sae.linear import linear
 
 _IN_RESIDUAL = re.compile(
     r"blocks\.\d+\.(hook_(resid_(pre|mid|post)|mlp_out|attn_out|in|out)|mlp\.hook_out|attn\.hook_out)"
@@ -32,12 +33,12 @@ def logit_directions(model_name: str, hook: str, directions: Tensor) -> Tensor |
     """[n, vocabulary] for `directions` [n, d] at `hook`; None where the hook has no linear way to the logits."""
     with _READING:  # members are analysed at once, and the model is to be opened once
         readout = _readout(model_name, hook)
-    return None if readout is None else directions.detach().float().cpu() @ readout
+    return None if readout is None else linear(directions.detach().float().cpu(), readout)
 
 
 @lru_cache(maxsize=1)  # one hook's matrix is d · vocabulary floats, and a sweep asks for it once a member
 def _readout(model_name: str, hook: str) -> Tensor | None:
-    """[d, vocabulary], each row with mean zero."""
+    """[vocabulary, d], each column with mean zero."""
     if not (_IN_RESIDUAL.fullmatch(hook) or _INTO_RESIDUAL.fullmatch(hook)):
         return None
     model = load_model(model_name, dtype="float32", device="cpu")
@@ -60,7 +61,7 @@ def _readout(model_name: str, hook: str) -> Tensor | None:
             readout = _matrix(site, inner) @ readout
         # Logits of tokens that the vocabulary was padded with would move the mean.
         readout = readout[:, : len(model.tokenizer)]
-        return readout - readout.mean(dim=1, keepdim=True)
+        return (readout - readout.mean(dim=1, keepdim=True)).T.contiguous()
 
 
 def _writer(hook: str) -> str:
