@@ -2,8 +2,8 @@
 
     python -m actpipe.report.panel_processes REPORT FIRST LAST
 
-writes shards FIRST up to LAST, LAST left out, and a line of JSON for each: its key, the digest of its file, and the
-tokens that no earlier line named. Processes are started anew, not forked: whoever writes a page has threads.
+writes shards FIRST up to LAST, LAST left out, and a line of JSON for each: its key, the digest of its file, and its
+tokens. Processes are started anew, not forked: whoever writes a page has threads.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ def _read(process: subprocess.Popen[str], lines: SimpleQueue[str | None]) -> Non
 
 
 def write_shards(report: Path, wanted: range, say: Callable[[str], None]) -> None:
-    vocabulary, said, parent = Vocabulary([]), set[int](), os.getppid()
+    vocabulary, parent = Vocabulary([]), os.getppid()
     for key, panels in shards(open_members(ReportTables.open(report)), vocabulary, wanted):
         if os.getppid() != parent:  # nobody waits any more
             return
         digest = write_script(report, key, panels)
-        say(json.dumps([key, digest, sorted(vocabulary.used - said)]))
-        said |= vocabulary.used
+        say(json.dumps([key, digest, sorted(vocabulary.used)]))
+        vocabulary.used.clear()
 
 
 def _say(line: str) -> None:

@@ -68,12 +68,12 @@ class Windows:
     """Windows of some units of a dictionary, asked for in the order of the tables; read as they are needed."""
 
     def __init__(self, units: MemberUnits, places: range) -> None:
-        tables, name = units.tables, units.name
+        tables, name, is_all = units.tables, units.name, len(places) == units.n
         wanted = pa.array(units.columns["feature"][places.start : places.stop], pa.int32())
 
         def parts(table: str, column: str) -> Iterator[pa.Table]:
             for part in tables.parts_of_member(table, name, [*_WINDOW, column]):
-                yield part.filter(pc.is_in(part["feature"], wanted))
+                yield part if is_all else part.filter(pc.is_in(part["feature"], wanted))
 
         self._top = Runs(by_unit(parts("examples", "rank")))
         samples = parts("samples", "stratum") if tables.has("samples") else iter(())

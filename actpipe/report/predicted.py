@@ -12,6 +12,7 @@ from typing import Any
 
 Pattern = tuple[int | None, ...]
 Candidates = tuple[tuple[int, Pattern], ...]  # rule, pattern
+NONE = 1 << 30
 
 
 class Predictor:
@@ -31,15 +32,29 @@ class Predictor:
     def fires(self, tokens: Sequence[int]) -> list[int]:
         """Indices in the window at which firing is predicted; what stands before the window is not known."""
         named = [i for i, token in enumerate(tokens) if token in self._named]
+        if not named:
+            return []
         places = sorted({*named, *(i + 1 for i in named if i + 1 < len(tokens))})
         return [i for i in places if self._speaks(tokens, i)]
 
     def _speaks(self, tokens: Sequence[int], i: int) -> bool:
-        candidates = self._ending.get(tokens[i], ()) + self._passing.get(tokens[i - 1] if i else None, ())
-        speaking = min((number for number, pattern in candidates if _matches(pattern, tokens, i)), default=None)
-        return speaking is not None and self._fires[speaking]
+        """The first rule that matches speaks; candidates stand in the order of the rules."""
+        speaking = _first(self._ending.get(tokens[i], ()), tokens, i)
+        if i and (passing := self._passing.get(tokens[i - 1])):
+            speaking = min(speaking, _first(passing, tokens, i))
+        return speaking < len(self._fires) and self._fires[speaking]
+
+
+def _first(candidates: Candidates, tokens: Sequence[int], i: int) -> int:
+    """Number of the first rule that matches, more than there are if none does."""
+    for number, pattern in candidates:
+        if _matches(pattern, tokens, i):
+            return number
+    return NONE
 
 
 def _matches(pattern: Pattern, tokens: Sequence[int], i: int) -> bool:
     first = i + 1 - len(pattern)
+    if len(pattern) == 1:  # most; its token led here
+        return True
     return first >= 0 and all(token is None or token == tokens[first + j] for j, token in enumerate(pattern))
