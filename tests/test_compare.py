@@ -97,6 +97,16 @@ def test_a_better_arm_is_called_better_from_either_side(tmp_path: Path) -> None:
     assert all(verdict(found, stratum=each)["verdict"] == "worse" for each in ("token_units", "context_units"))
 
 
+@pytest.mark.parametrize(("metric", "said"), [(METRIC, "no difference"), ("ms_c", "better")])
+def test_the_margin_is_that_of_the_metric(tmp_path: Path, metric: str, said: str) -> None:
+    """0.01 is nothing of an F1, and a good part of what MonoSemanticity can be."""
+    more, less = (
+        write_report(tmp_path / name, [Planted(seed=seed, n=3000, level=level, metric=metric)])
+        for name, seed, level in (("more", 0, 0.51), ("less", 1, 0.5))
+    )
+    assert verdict(compared(tmp_path, more, less, metric=metric))["verdict"] == said
+
+
 def test_where_lower_is_better_the_lower_arm_is_better(tmp_path: Path) -> None:
     low, high = (
         write_report(tmp_path / name, [Planted(seed=seed, level=level, control=1.9, metric="vendi_ratio")])
@@ -205,6 +215,12 @@ def test_a_lint_fires_where_it_must(name: str, tmp_path: Path, five_seeds: Path)
     assert name in fired(compared(tmp_path, five_seeds, other))
 
 
+def test_a_missing_twin_of_dictionaries_says_which_run_was_looked_for(tmp_path: Path, five_seeds: Path) -> None:
+    other = write_report(tmp_path / "other", five(30), model="another", store="another")
+    texts = [lint["text"] for lint in compared(tmp_path, five_seeds, other)["lints"] if lint["name"] == "random twins"]
+    assert "no run of dictionaries on planted-model@init and another@init was named or lies beside theirs" in texts[0]
+
+
 def test_no_lint_fires_between_arms_that_are_alike(tmp_path: Path, five_seeds: Path) -> None:
     assert fired(compared(tmp_path, five_seeds, write_report(tmp_path / "other", five(30)))) == set()
 
@@ -229,7 +245,7 @@ def test_words_tables_and_summary_say_the_same(tmp_path: Path) -> None:
     found = written(tmp_path, *arms)
     out = tmp_path / "out"
     said = json.loads((out / "compare.json").read_text())
-    assert (said["format"], said["version"]) == ("actpipe-comparison", 2)
+    assert (said["format"], said["version"]) == ("actpipe-comparison", 3)
     assert (said["verdicts"], said["claims"]) == (found["verdicts"], found["claims"])
     verdicts = pq.read_table(out / "parquet" / "verdicts.parquet").to_pylist()
     opening = {"better": "{} is better than {}", "worse": "{1} is better than {0}"}

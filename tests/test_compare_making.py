@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from actpipe.compare import CompareConfig, compare
 from actpipe.compare.opened import Comparison
+from actpipe.errors import Missing
 from tests.tiny_model import TINY, WORDS, save_tiny
 
 
@@ -25,10 +28,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(place: Path) -> CompareConfig:
+def asked(place: Path, *, out: str = "compared", workers: int | None = None) -> CompareConfig:
     return CompareConfig(
         arms=(f"one={place / 'one'}", f"copy={place / 'copy'}"),
-        out=place / "compared",
+        out=place / out,
+        workers=workers,
         dataset=str(place / "text.jsonl"),
         tokens=2400,
         context=16,
@@ -52,3 +56,15 @@ def test_two_copies_of_a_model_are_not_different_and_nothing_is_made_twice(place
     assert not list((place / "compared" / "arms").rglob("store.zarr"))
     compare(asked(place))
     assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+def test_several_processes_make_the_same_and_say_what_is_wrong(place: Path) -> None:
+    config = asked(place, out="by-workers", workers=2)
+    compare(config)
+    compare(asked(place))
+    folders = [place / name for name in ("compared", "by-workers")]
+    for name in ("means", "pairs", "verdicts", "designs", "claims", "hypervolumes"):
+        one, other = (pq.read_table(folder / "parquet" / f"{name}.parquet") for folder in folders)
+        assert one.equals(other), name
+    with pytest.raises(Missing, match=r"nowhere\.jsonl"):
+        compare(replace(config, dataset=str(place / "nowhere.jsonl"), out=place / "failed"))

@@ -33,7 +33,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
         done = run(tmp_path, *words)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         ran += 1
-    assert ran == 6
+    assert ran == 7
     assert sae.load(tmp_path / "imported").config["hook"] == "blocks.12.hook_resid_post"
 
 

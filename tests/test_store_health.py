@@ -35,7 +35,12 @@ def planted_store(
         "mask": mask,
     }
     store = create_store(
-        path, **texts, hooks={HOOK: WIDTH}, dtype=dtype, config={"model": {"name": "no/model"}}, max_slab_bytes=2**17
+        path,
+        **texts,
+        hooks={HOOK: x.shape[1]},
+        dtype=dtype,
+        config={"model": {"name": "no/model"}},
+        max_slab_bytes=2**17,
     )
     assert store.n_slabs > 1
     for slab in store.pending:
@@ -75,6 +80,17 @@ def test_the_participation_ratio_counts_directions(tmp_path):
     assert health.spread.directions == 4
     assert health.constant_channels == WIDTH - 4
     assert any(f"{WIDTH - 4} of {WIDTH} channels never change" in each for each in advice(health))
+
+
+def test_channels_that_never_move_are_no_directions(tmp_path):
+    """Neurons behind a mask: 364 of 384 are 0 on every row, which the solver in float32 does not survive."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.zeros(SEQUENCES * CONTEXT, 384)
+    x[:, torch.randperm(384, generator=random)[:20]] = torch.randn(len(x), 20, generator=random).sub(1).relu()
+    health = examine(planted_store(tmp_path / "s", x), HOOK)
+    assert health.constant_channels == 364
+    assert health.spread.participation == pytest.approx(20, rel=0.05)
+    assert health.spread.directions <= 20
 
 
 def test_a_mean_far_from_zero_is_centring_s_business(tmp_path):

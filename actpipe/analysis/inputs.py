@@ -1,24 +1,25 @@
-"""What an analysis starts from: a run and the store it was trained on, or a store alone; names of model and text."""
+"""What an analysis starts from: a run and its store, a dictionary and a store, or a store; names of model and text."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from actpipe.errors import Mismatch, Missing, Misuse
+from actpipe.errors import Damaged, Mismatch, Missing, Misuse
 from actpipe.harvest.live import LiveStore
 from actpipe.places import Place
 from actpipe.store import Store
 from actpipe.training.run_folder import RunFolder
+from sae.dictionary import FORMAT
 
 from .config import NEURONS, AnalyzeConfig
 
 # Part of the digest of the inputs: raise it when the same inputs give other tables.
-REVISION = 7
+REVISION = 8
 
 
 Kind = Literal["dictionary", "native", "baseline"]
@@ -30,7 +31,7 @@ class Member:
 
     name: str
     path: Path | None  # of a dictionary
-    result: dict[str, Any]  # of a dictionary its entry in results.json
+    result: dict[str, Any]  # of a dictionary of a run its entry in results.json
     kind: Kind = "dictionary"
 
     @property
@@ -51,7 +52,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    run: RunFolder | None  # None: the store's own units are analysed
+    run: RunFolder | None  # None: the store's own units are analysed, or one dictionary
     store: Store
     slabs: tuple[int, ...]  # committed when the analysis began; later ones are left out
     members: tuple[Member, ...]
@@ -71,6 +72,8 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
         store = Store.open(config.run)
         natives = tuple(_native(hook, list(store.hooks)) for hook in store.hooks)
         return _inputs(None, store, (*natives, *_baselines(config, list(store.hooks))), ())
+    if is_dictionary(config.run):
+        return _of_dictionary(config)
     run = RunFolder.open(config.run)
     described = run.description()
     store = Store.open(_store_place(config, described["store"]))
@@ -90,6 +93,51 @@ def open_inputs(config: AnalyzeConfig) -> Inputs:
 
 def is_store(place: Place) -> bool:
     return isinstance(place, Path) and (place / "zarr.json").exists()
+
+
+def is_dictionary(place: Path) -> bool:
+    try:
+        described = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("format") == FORMAT
+
+
+def dictionary_member(folder: Path, result: Mapping[str, Any] | None = None) -> Member:
+    """The dictionary in `folder`; `result`: what its run says of it."""
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Damaged(f"The dictionary {folder} cannot be read ({error}); make it anew.") from error
+    if not described.get("hook"):
+        raise Missing(
+            f"The dictionary {folder} does not say which hook it is of, so there are no rows for it. "
+            'Write "hook" into its config.json.'
+        )
+    if len(described.get("hooks") or []) > 1:
+        raise Misuse(f"The dictionary {folder} reads several hooks at once, which cannot be analysed yet.")
+    said = {name: described.get(name) for name in ("hook", "target_hook", "architecture", "model")}
+    hyper, training = described.get("hyper") or {}, described.get("training") or {}
+    said |= {"path": folder.name, "width": described["n"], "seed": training.get("seed", 0)}
+    said |= {name: hyper.get(name) for name in ("l1", "k")}
+    return Member(name=folder.name, path=folder, result={**said, **(result or {})})
+
+
+def _of_dictionary(config: AnalyzeConfig) -> Inputs:
+    """One by itself, such as an imported one, on the store that is named."""
+    member = dictionary_member(config.run)
+    if config.store is None:
+        raise Misuse(f"{config.run} is one dictionary; name the store on whose rows it is scored with --store.")
+    if config.model_controls:
+        raise Misuse(
+            "--model-controls trains dictionaries once more as their run says, and "
+            f"{config.run} is one dictionary; leave it out, or give a run."
+        )
+    store = Store.open(config.store)
+    if missing := [hook for hook in (member.hook, member.writes) if hook not in store.hooks]:
+        raise Mismatch(f"{config.run} is for hook {missing[0]!r}, and {store.place} has {', '.join(store.hooks)}.")
+    natives = (_native(member.hook, [member.hook]),) if config.native else ()
+    return _inputs(None, store, (member, *natives, *_baselines(config, [member.hook])), ())
 
 
 def _inputs(run: RunFolder | None, store: Store, members: tuple[Member, ...], left_out: tuple[str, ...]) -> Inputs:

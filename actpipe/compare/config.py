@@ -8,6 +8,8 @@ from typing import Annotated
 
 from actpipe.errors import Misuse
 
+ARMS = "arms"  # below `out`: what is made for the comparison
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
@@ -24,9 +26,14 @@ class CompareConfig:
         "headline"
     )
     twin: Annotated[
-        tuple[str, ...], "What ARM is without training, given like an arm; of models it is made.", "ARM=SOURCE"
+        tuple[str, ...],
+        "What ARM is without training, given like an arm; of models it is made, of dictionaries looked for.",
+        "ARM=SOURCE",
     ] = ()
     twins: Annotated[bool, "Run the untrained twin of every model beside it."] = True
+    workers: Annotated[
+        int | None, "Make so many models and runs at once, each by a process of Dask. Default: in this one."
+    ] = None
     seed: Annotated[int, "Draws the replicates of the bootstrap, the splits of the text, and the twins."] = 0
 
     def __post_init__(self) -> None:
@@ -35,5 +42,7 @@ class CompareConfig:
         for name in ("tokens", "context"):
             if getattr(self, name) < 1:
                 raise Misuse(f"--{name} must be at least 1, not {getattr(self, name)}.")
+        if self.workers is not None and self.workers < 1:
+            raise Misuse(f"--workers {self.workers} can do nothing; give at least 1, or leave it out.")
         if not 0 <= self.seed < 2**31:
             raise Misuse(f"--seed {self.seed} is out of range; give a whole number from 0 to 2147483647, not negative.")

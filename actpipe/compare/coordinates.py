@@ -16,7 +16,7 @@ import numpy as np
 from actpipe.analysis.statistics.resampling import Units, ratio, slots
 from actpipe.analysis.statistics.strata import Floats
 
-from .arm import Arm, Level, System
+from .arm import Level, System
 from .systems import ALL, Sums
 
 _LEAST_L0 = 1e-9  # where nothing fires the logarithm is finite
@@ -92,6 +92,6 @@ def _recorded(systems: Sequence[System], place: str, replicates: int) -> Coordin
     return Coordinates(loss, l0, np.full(replicates, loss), np.full(replicates, l0), stores.pop())
 
 
-def scales(arms: Sequence[Arm], found: Sequence[Coordinates | None]) -> bool:
-    """Whether all are there and of one scale."""
+def of_one_scale(found: Sequence[Coordinates | None]) -> bool:
+    """Whether all are there, and may be held against each other."""
     return bool(found) and all(each is not None for each in found) and len({each.scale for each in found if each}) == 1

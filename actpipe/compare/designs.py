@@ -25,7 +25,7 @@ import numpy as np
 from actpipe.analysis.statistics.strata import Floats
 
 from .arm import Arm
-from .coordinates import Coordinates, scales
+from .coordinates import Coordinates, of_one_scale
 
 AS_GIVEN, ISO_PARAMETER, ISO_LOSS = "as given", "iso-parameter", "iso-loss"
 DESIGNS = (AS_GIVEN, ISO_PARAMETER, ISO_LOSS)
@@ -75,7 +75,7 @@ def _iso_loss(
 def _matched(
     name: str, arms: tuple[Arm, Arm], found: tuple[Sequence[Coordinates | None], ...], *, wanted: list[int]
 ) -> Design:
-    if not scales(arms, [each for side in found for each in side]):
+    if not of_one_scale([each for side in found for each in side]):
         return Design(name=name, reason="losses or L0 are not recorded on one text")
     points = [_points(side)[:, wanted] for side in found]
     weights = matching_weights(*points)

@@ -52,6 +52,10 @@ def figures_of(tables: Mapping[str, Sequence[Row]]) -> dict[str, Figure]:
             found[f"{metric}-{name}"] = Figure(
                 title=f"{title}, against {name}", spec=_score(quantity, title), rows=_where(own, quantity, "mean")
             )
+        surface = [row for row in tables["surfaces"] if row["metric"] == metric]
+        found[f"{metric}-attained"] = Figure(
+            title=f"{title}: what is attained", spec=_attained(), rows=_staircase(surface)
+        )
         found[f"{metric}-layers"] = Figure(title=f"{title}, by layer", spec=_layers(title), rows=_where(layers, "mean"))
     found["differences"] = Figure(
         title="Differences at equal densities", spec=_differences(), rows=_differing(tables["pairs"])
@@ -92,6 +96,20 @@ def _once(points: Sequence[Row]) -> list[Row]:
 def _where(points: Sequence[Row], *names: str) -> list[Row]:
     """Those with these numbers; L0 has a logarithmic axis."""
     return [row for row in points if all(row[name] is not None for name in names) and (row["l0"] or "l0" not in names)]
+
+
+def _staircase(surface: Sequence[Row]) -> list[Row]:
+    """Where half of the replicates attain anything; a bound of the loss that leaves an arm nothing has no line."""
+    return [
+        {"arm": row["arm"], "l0": row["l0_bound"], "attained": row["attained"], "low": _known(row["low"]),
+         "high": row["high"], "loss": _bound(row["loss_bound"])}
+        for row in surface
+        if not np.isnan(row["attained"])
+    ]  # fmt: skip
+
+
+def _bound(loss: float | None) -> str:
+    return "any loss" if loss is None else f"at most {loss:.3f} nats"
 
 
 def _differing(pairs: Sequence[Row]) -> list[Row]:
@@ -167,6 +185,21 @@ def _score(quantity: str, title: str) -> dict[str, Any]:
         x=x, y=y, color=_ARM, shape=_SHAPE, tooltip=_tips("mean", "low", "high", "control_mean")
     )
     return finished(alt.layer(ribbon, line, interval, control, point))
+
+
+def _attained() -> dict[str, Any]:
+    """Staircases: the median of the replicates and the ribbon around it; dashed where the loss is bounded too."""
+    x = _axis("l0")
+    y = alt.Y("attained:Q", title="above the hardest control", scale=alt.Scale(zero=False, padding=12))
+    dashes = alt.StrokeDash("loss:N", title=None, sort=None, legend=alt.Legend(orient="top", symbolLimit=0))
+    rows = _rows()
+    ribbon = rows.mark_area(opacity=0.15, interpolate="step-after").encode(
+        x=x, y="low:Q", y2="high:Q", color=_ARM, detail="loss:N"
+    )
+    line = rows.mark_line(strokeWidth=1.5, interpolate="step-after").encode(
+        x=x, y=y, color=_ARM, strokeDash=dashes, order="l0:Q", tooltip=[*_TOOLTIP[:1], alt.Tooltip("loss:N")]
+    )
+    return finished(alt.layer(ribbon, line))
 
 
 def _layers(title: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from actpipe.files import write_json
 from actpipe.harvest.config import HarvestConfig
 from actpipe.harvest.model import LanguageModel, load_model, resolve_device
 from actpipe.harvest.stage import harvest
+from actpipe.memory import keep_freed_memory
 from actpipe.progress import Progress
 from actpipe.store import Store
 
@@ -57,15 +58,26 @@ _COLUMNS = pa.schema(
 )
 
 
+def made_all(subjects: Sequence[Subject], config: CompareConfig, folder: Path, progress: Progress) -> list[Path]:
+    """One after the other, or by several processes."""
+    if config.workers is None or not subjects:
+        return [made(subject, config, folder, progress) for subject in subjects]
+    from .workers import made_by_workers
+
+    with progress.bar("Making arms", len(subjects), "models and runs") as bar:
+        return made_by_workers(subjects, config, folder, config.workers, bar)
+
+
 def made(subject: Subject, config: CompareConfig, folder: Path, progress: Progress) -> Path:
     """The folder of this subject under `folder`, made unless it is there."""
+    keep_freed_memory()
     model = load_model(subject.model, device=None, progress=progress)
     key = _digest(subject, model, config)
-    place = folder / f"{_slug(subject)}-{key[:8]}"
+    place = folder / f"{slug(subject)}-{key[:8]}"
     if (place / SYSTEM).is_file() and is_whole(place / REPORT):
         progress.say(f"{subject.model} is up to date in {place}.")
         return place
-    progress.say(f"{_slug(subject)}: reading {config.dataset} and analysing its units.")
+    progress.say(f"{slug(subject)}: reading {config.dataset} and analysing its units.")
     store = _harvested(subject, config, place / "store.zarr", progress)
     corpus = Corpus(store, store.committed, config.seed)
     members = subject.members or tuple(_native(hook, store) for hook in store.hooks)
@@ -240,10 +252,9 @@ def _digest(subject: Subject, model: LanguageModel, config: CompareConfig) -> st
     return sha.hexdigest()
 
 
-def _slug(subject: Subject) -> str:
-    """A folder's name: the model's, and that of the first dictionary's run."""
+def slug(subject: Subject) -> str:
+    """What its folder's name begins with: the model's name, and that of the dictionaries' run."""
     parts = [Path(subject.model).name if Path(subject.model).exists() else subject.model]
-    if subject.members and subject.members[0].path is not None:
-        place = subject.members[0].path.absolute()
-        parts.append(place.parent.parent.name if place.parent.name == "members" else place.name)
+    if subject.folder is not None:
+        parts.append(subject.folder.name)
     return re.sub(r"[^\w@.=-]+", "-", "-".join(parts)).removeprefix("actpipe-")

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from actpipe.analysis.multiplicity import holm
-from actpipe.analysis.statistics.equivalence import MARGIN
+from actpipe.analysis.statistics.equivalence import margin_of, margins_of
 from actpipe.analysis.statistics.intervals import expanded, percentile, two_sided_p
 from actpipe.analysis.statistics.measured import STRATA
 from actpipe.analysis.statistics.strata import Floats
+from actpipe.analysis.threads import one_thread_each
 
 from .designs import Design, designs
 from .estimates import Drawn, mixed
@@ -70,14 +71,10 @@ def design_rows(sides: Sequence[Sides], *, twin: bool) -> list[Row]:
 
 def pair_rows(sides: Sequence[Sides], *, twin: bool) -> list[Row]:
     """Rows of pairs.parquet: those of designs that the two arms allow."""
-    rows = [
-        row
-        for each in sides
-        for design in each.designs
-        if design.first is not None
-        for row in _of_pair(each, design, twin)
-        if max(_counts(row)) > 0
-    ]
+    matched = [(each, design) for each in sides for design in each.designs if design.first is not None]
+    with one_thread_each(len(matched)) as pool:
+        found = pool.map(lambda one: _of_pair(one[0], one[1], twin), matched)
+        rows = [row for each in found for row in each if max(_counts(row)) > 0]
     families: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         families.setdefault(tuple(row[name] for name in ("role", "stratum", "estimate", "design", "place")), []).append(
@@ -155,6 +152,7 @@ def _units(stood: Stand, weights: Floats) -> Floats:
 def _differences(sides: Sides, first: Drawn, second: Drawn) -> dict[str, Floats]:
     """Each [C]. Keys that begin with _ are for the verdict alone."""
     differences = first.replicates - second.replicates
+    margins = margins_of([metric.name for metric in sides.first.metrics])
 
     def interval(level: float) -> tuple[Floats, Floats]:
         return percentile(differences, level=max(expanded(seeds, level=level) for seeds in sides.seeds))
@@ -167,17 +165,17 @@ def _differences(sides: Sides, first: Drawn, second: Drawn) -> dict[str, Floats]
         "low": low,
         "high": high,
         "p": two_sided_p(differences),
-        "p_equivalent": _p_equivalent(differences),
+        "p_equivalent": _p_equivalent(differences, np.tile(margins, len(STRATA))),
         "_inner_low": inner_low,
         "_inner_high": inner_high,
     }
 
 
-def _p_equivalent(differences: Floats) -> Floats:
+def _p_equivalent(differences: Floats, margins: Floats) -> Floats:
     """[C]: two one-sided tests as in `statistics.equivalence`, over the replicates [B, C] that are defined."""
     defined = np.isfinite(differences).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        beyond = np.maximum((differences <= -MARGIN).sum(axis=0), (differences >= MARGIN).sum(axis=0))
+        beyond = np.maximum((differences <= -margins).sum(axis=0), (differences >= margins).sum(axis=0))
     p: Floats = np.where(defined > 0, (1 + beyond) / (defined + 1), np.nan)
     return p
 
@@ -189,9 +187,10 @@ def _verdict(row: Row) -> str:
     if min(_counts(row)) < (1 if row["_same"] else FEWEST) or np.isnan(row["low"]):
         return "undecided"
     low, high = (row["low"], row["high"]) if row["better"] == "higher" else (-row["high"], -row["low"])
-    if row["p_holm"] < ALPHA and (low > MARGIN or high < -MARGIN):
-        return "better" if low > MARGIN else "worse"
-    inside = row["_inner_low"] > -MARGIN and row["_inner_high"] < MARGIN
+    margin = margin_of(row["metric"])
+    if row["p_holm"] < ALPHA and (low > margin or high < -margin):
+        return "better" if low > margin else "worse"
+    inside = row["_inner_low"] > -margin and row["_inner_high"] < margin
     return "no difference" if inside and row["p_equivalent"] < ALPHA else "undecided"
 
 

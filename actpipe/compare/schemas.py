@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-FORMAT, VERSION = "actpipe-comparison", 2
+FORMAT, VERSION = "actpipe-comparison", 3
 _TEXT, _FLAG, _COUNT, _NUMBER = pa.string(), pa.bool_(), pa.int32(), pa.float64()
 
 Fields = list[tuple[str, pa.DataType]]
@@ -54,6 +54,7 @@ _FIELDS: Mapping[str, Fields] = {
         *_texts("first", "second", "place", "metric"),
         *_numbers("loss_reference", "l0_reference", "first_volume", "second_volume", "difference", "low", "high"),
     ],
+    "surfaces": [*_texts("arm", "metric"), *_numbers("loss_bound", "l0_bound", "attained", "low", "high")],
     "verdicts": [*_PAIR, *_texts("metric", "role", "stratum", "verdict", "reason"), ("exploratory", _FLAG)],
     "claims": [*_texts("first", "second", "claim", "reason"), ("exploratory", _FLAG), *_counts("seeds")],
 }

@@ -19,76 +19,37 @@ from typing import TYPE_CHECKING, Any
 from actpipe import __version__
 from actpipe.errors import Misuse
 from actpipe.files import write_bytes, write_json
+from actpipe.memory import keep_freed_memory
 from actpipe.progress import Progress, silent
 
-from .config import CompareConfig
+from .config import ARMS, CompareConfig
 
 if TYPE_CHECKING:
     from actpipe.analysis.scores import Metric
 
-    from .arm import Arm, Opened
-    from .asked import Asked
+    from .arm import Arm
     from .stand import Row, Stand
 
-ARMS, SUMMARY, PAGE, JSON = "arms", "summary.md", "index.html", "compare.json"
+SUMMARY, PAGE, JSON = "summary.md", "index.html", "compare.json"
 FEWEST_REPLICATES, MOST_REPLICATES = 2000, 10_000
 REPLICATES_PER_QUESTION = 100  # of a family, so that Holm's smallest p can be small
 
 
 def compare(config: CompareConfig, progress: Progress = silent) -> dict[str, Any]:
     """Write the comparison to `config.out`; return what compare.json holds, with `out` and the rows of its tables."""
+    from .arms import open_arms
     from .measures import metrics
 
+    keep_freed_memory()
     _refuse_foreign(config.out)
     known = metrics()
-    arms = _arms(config, [metric.name for metric in known], progress)
+    arms = open_arms(config, [metric.name for metric in known], progress)
     held = [metric for metric in known if any(_scored(arm, metric.name) for arm in arms)]
     if not held:
         raise Misuse("None of the arms has a score to compare; analyze them without `--scores none`.")
     found, tables = compared(arms, held, config, progress)
     _write(config.out, found, tables, progress)
     return {"out": str(config.out), **found, "tables": tables}
-
-
-def _arms(config: CompareConfig, metrics: Sequence[str], progress: Progress) -> list[Arm]:
-    """What is not a report is made first, arm by arm."""
-    from .asked import asked_arms, asked_twins
-
-    asked = asked_arms(config.arms)
-    twins = asked_twins(config.twin, [each.name for each in asked])
-    return [_arm(each, twins.get(each.name), config, metrics, progress) for each in asked]
-
-
-def _arm(asked: Asked, twin: Asked | None, config: CompareConfig, metrics: Sequence[str], progress: Progress) -> Arm:
-    from .arm import arm_of
-
-    own, untrained = [], []
-    for source in asked.sources:
-        report, beside = _opened(asked.name, source, config, progress)
-        own.append(report)
-        untrained += beside
-    if twin is not None:
-        untrained = [_opened(asked.name, source, config, progress)[0] for source in twin.sources]
-    beside_it = arm_of(asked, untrained, metrics) if untrained else None
-    return arm_of(asked, own, metrics, beside_it)
-
-
-def _opened(name: str, source: Any, config: CompareConfig, progress: Progress) -> tuple[Opened, list[Opened]]:
-    """The report of a source, and that of its untrained twin if one is made."""
-    from .arm import opened, opened_made
-
-    if source.kind == "report":
-        progress.say(f"Reading {source.text}.")
-        return opened(source), []
-    from .making import made
-    from .subjects import subject_of
-
-    subject = subject_of(source, config.hook)
-    arms = config.out / ARMS
-    report = opened_made(made(subject, config, arms, progress), source.text)
-    if not config.twins or subject.twin is None:
-        return report, []
-    return report, [opened_made(made(subject.twin, config, arms, progress), f"{source.text}@init")]
 
 
 def _scored(arm: Arm, metric: str) -> bool:
@@ -99,7 +60,7 @@ def compared(
     arms: Sequence[Arm], metrics: Sequence[Metric], config: CompareConfig, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, list[Row]]]:
     """What compare.json holds, and the rows of the tables."""
-    from actpipe.analysis.statistics.equivalence import MARGIN
+    from actpipe.analysis.statistics.equivalence import margin_of
 
     from .claims import claim_rows
     from .lints import lints
@@ -108,6 +69,7 @@ def compared(
     from .pairs import ALPHA, Sides, design_rows, pair_rows
     from .schemas import FORMAT, VERSION
     from .stand import mean_rows
+    from .surfaces import surface_rows
     from .systems import ALL
     from .verdicts import verdict_rows
     from .volumes import volume_rows
@@ -128,16 +90,18 @@ def compared(
         tables["pairs"] += (rows := pair_rows(pairs[twin], twin=twin))
         tables["verdicts"] += verdict_rows(pairs[twin], rows, means)
     tables["hypervolumes"] = volume_rows([each for each in pairs[False] if each.first.place == ALL])
+    tables["surfaces"] = surface_rows([each for each in stood if each.place == ALL])
     tables["claims"] = claim_rows(pairs[False], tables["verdicts"], tables["hypervolumes"])
     whole = [each for each in stood if each.place == ALL]
     alike = [matched(each) for each in whole]
     fired = lints(whole, alike, [each for each in pairs[False] if each.first.place == ALL], tables["pairs"])
+    margins = {metric.name: margin_of(metric.name) for metric in metrics}
     described = {
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "actpipe": __version__,
-        "config": {**_asked(config), "margin": MARGIN, "replicates": replicates},
+        "config": {**_asked(config), "margins": margins, "replicates": replicates},
         "arms": [dataclasses.asdict(each) for each in alike],
         "lints": [lint._asdict() for lint in fired],
         "claims": claim_sentences(tables["claims"]),
@@ -150,6 +114,8 @@ def _stands(
     arms: Sequence[Arm], metrics: Sequence[Metric], seed: int, replicates: int, progress: Progress, layers: bool = True
 ) -> list[Stand]:
     """Each arm at all layers together, with every metric; and, by headline metrics, at each layer that all have."""
+    from actpipe.analysis.threads import one_thread_each
+
     from .measures import HEADLINE
     from .stand import stand
     from .systems import ALL
@@ -160,9 +126,9 @@ def _stands(
     asked = [(arm, ALL, metrics if layers else headline) for arm in arms]
     asked += [(arm, layer, headline) for layer in shared for arm in arms] if several and headline else []
     found = []
-    with progress.bar("Drawing intervals", len(asked), "arms") as bar:
-        for arm, place, chosen in asked:
-            found.append(stand(arm, place, chosen, seed=seed, replicates=replicates))
+    with progress.bar("Drawing intervals", len(asked), "arms") as bar, one_thread_each(len(asked)) as pool:
+        for each in pool.map(lambda one: stand(*one, seed=seed, replicates=replicates), asked):
+            found.append(each)
             bar.advance(1)
     return found
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from actpipe import shipped
-from actpipe.analysis.inputs import Member
+from actpipe.analysis.inputs import Member, dictionary_member
 from actpipe.errors import Missing, Misuse
 from actpipe.harvest.model import LanguageModel, load_config
 from actpipe.harvest.naming import Named
@@ -24,16 +24,12 @@ from .asked import Source
 NATIVE = "native"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
     model: str  # its name
     hooks: tuple[str, ...]  # to harvest; may hold wildcards
     members: tuple[Member, ...]  # dictionaries; none: the model's own units at the hooks
-
-    @property
-    def twin(self) -> Subject | None:
-        """The same units before training; dictionaries have none that could be made here."""
-        return None if self.members or Named.of(self.model).seed is not None else _untrained(self)
+    folder: Path | None = None  # of dictionaries: that of their run, or of the one dictionary
 
 
 def subject_of(source: Source, hooks: tuple[str, ...]) -> Subject:
@@ -45,12 +41,12 @@ def subject_of(source: Source, hooks: tuple[str, ...]) -> Subject:
         if recorded is None:
             raise Missing(f"The store {source.place} does not say which model its rows are from; name the model.")
         return Subject(model=recorded["name"], hooks=tuple(store.hooks), members=())
-    members = _of_run(source) if source.kind == "run" else (_dictionary(Path(source.place), {}),)
+    members = _of_run(source) if source.kind == "run" else (_dictionary(Path(source.place)),)
     models = {member.result["model"]["name"] for member in members}
     if len(models) > 1:
         raise Misuse(f"The dictionaries of {source.text} stand on several models; give those of each by themselves.")
     read = dict.fromkeys(hook for member in members for hook in (member.hook, member.writes))
-    return Subject(model=models.pop(), hooks=tuple(read), members=members)
+    return Subject(model=models.pop(), hooks=tuple(read), members=members, folder=_of_all(Path(source.place)))
 
 
 def layer_of(hook: str) -> str:
@@ -88,13 +84,6 @@ def parameters_of(model: LanguageModel) -> dict[str, int]:
     return {"other": sum(whole.values()) - sum(held.values()), "embedding": sum(held.values())}
 
 
-def _untrained(subject: Subject) -> Subject:
-    seed = 0
-    if shipped.is_named(subject.model):
-        seed = int(shipped.card(subject.model)["seed"])
-    return Subject(model=str(Named(subject.model, seed)), hooks=subject.hooks, members=())
-
-
 def _own_hooks(name: str) -> tuple[str, ...]:
     """The units that the model is deployed with: of a stream with masks those that pass, else those behind MLPs."""
     built = getattr(load_config(name), "built", None)
@@ -103,6 +92,12 @@ def _own_hooks(name: str) -> tuple[str, ...]:
     units = [each for each in built().network().units() if each.kind != SCORE]
     kept = [each.hook for each in units if each.path == "ablated"]
     return tuple(kept or [each.hook for each in units])
+
+
+def _of_all(folder: Path) -> Path:
+    """The folder of the run that a dictionary's folder belongs to, or that folder."""
+    place = folder.absolute()
+    return place.parent.parent if place.parent.name == "members" else place
 
 
 def _of_run(source: Source) -> tuple[Member, ...]:
@@ -115,21 +110,16 @@ def _of_run(source: Source) -> tuple[Member, ...]:
     return tuple(_dictionary(run.path / results[name]["path"], results[name]) for name in fitting)
 
 
-def _dictionary(folder: Path, result: Mapping[str, Any]) -> Member:
-    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if not described.get("model") or not described.get("hook"):
+def _dictionary(folder: Path, result: Mapping[str, Any] | None = None) -> Member:
+    member = dictionary_member(folder, result)
+    if not member.result.get("model"):
         raise Missing(
-            f"The dictionary {folder} does not say which model and hook it is of, so it cannot be read on a text. "
-            'Write "model": {"name": …} and "hook" into its config.json.'
+            f"The dictionary {folder} does not say which model it is of, so it cannot be read on a text. "
+            'Write "model": {"name": …} into its config.json.'
         )
-    kept = {"path": str(folder), "hook": described["hook"], "architecture": described["architecture"],
-            "width": described["n"], "seed": described.get("training", {}).get("seed", 0), **result}  # fmt: skip
-    named = {"model": described["model"], "level": level_of(_configuration(described))}
-    return Member(name=folder.name, path=folder, result=kept | named)
-
-
-def _configuration(described: Mapping[str, Any]) -> str:
-    return json.dumps({name: described.get(name) for name in ("architecture", "fixed", "hyper", "n")}, sort_keys=True)
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    level = {name: described.get(name) for name in ("architecture", "fixed", "hyper", "n")}
+    return replace(member, result=member.result | {"level": level_of(json.dumps(level, sort_keys=True))})
 
 
 def grouped(members: Sequence[Member]) -> dict[tuple[str, str], list[Member]]:

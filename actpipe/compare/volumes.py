@@ -10,6 +10,7 @@ import numpy as np
 from actpipe.analysis.statistics.intervals import expanded, percentile
 from actpipe.analysis.statistics.strata import Floats
 
+from .coordinates import of_one_scale
 from .hypervolume import Reference, hypervolume, reference
 from .measures import HEADLINE
 from .pairs import ALPHA, Sides
@@ -24,10 +25,9 @@ class Volume(NamedTuple):
 def volume_rows(sides: Sequence[Sides]) -> list[Row]:
     """Of all units alike, by headline metric. A pair without losses of one scale has none."""
     every = [each for side in sides for stood in (side.first, side.second) for each in stood.coordinates]
-    known = [each for each in every if each is not None]
-    if not known or len(known) < len(every) or len({each.scale for each in known}) > 1:
+    if not of_one_scale(every):
         return []
-    ends = reference(known)
+    ends = reference([each for each in every if each is not None])
     rows = []
     for side in sides:
         for number, metric in enumerate(side.first.metrics):

@@ -305,7 +305,9 @@ def _evenly(n: int, wanted: int) -> NDArray[np.int64]:
 
 
 def _covariance_eigenvalues(centred: torch.Tensor) -> NDArray[np.float64]:
-    """Ascending, without the zeros that a matrix of fewer rows than columns has."""
+    """Ascending, without the zeros that a matrix of fewer rows than columns has, and those of channels that never move:
+    of hundreds of them, as masked neurons are, the float32 solver does not come to an end."""
+    centred = centred[:, centred.ne(0).any(dim=0)]
     gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     values: NDArray[np.float64] = torch.linalg.eigvalsh(gram / len(centred)).double().numpy()
     return np.maximum(values, 0)

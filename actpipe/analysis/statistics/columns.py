@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .comparison import Comparison, Source
-from .equivalence import MARGIN, tost
+from .equivalence import margins_of, tost
 from .intervals import FEW_SEEDS, LEVEL, percentile, student, two_sided_p
 from .measured import Counts, counts
 from .strata import Floats
@@ -71,18 +71,19 @@ def _of_controls(found: Comparison) -> dict[str, Column]:
 def _verdicts(found: Comparison, low: Floats, high: Floats) -> Column:
     """None where there is no control, or no better and worse."""
     better = [metric.better for metric in found.request.metrics] * 6
-    small = tost(found.differences).p < 1 - LEVEL
+    margins = np.tile(margins_of([metric.name for metric in found.request.metrics]), 6)
+    small = tost(found.differences, margin=margins).p < 1 - LEVEL
     return [
-        None if side is None or np.isnan(a) else _verdict(*((a, b) if side == "higher" else (-b, -a)), bool(equal))
-        for side, a, b, equal in zip(better, low, high, small, strict=True)
+        None if side is None or np.isnan(a) else _verdict(*((a, b) if side == "higher" else (-b, -a)), margin, equal)
+        for side, a, b, margin, equal in zip(better, low, high, margins.tolist(), small.tolist(), strict=True)
     ]
 
 
-def _verdict(low: float, high: float, small: bool) -> str:
+def _verdict(low: float, high: float, margin: float, small: bool) -> str:
     """Of the interval of what is better when larger. A difference below the margin decides nothing, however sure."""
-    if low > MARGIN:
+    if low > margin:
         return "better"
-    if high < -MARGIN:
+    if high < -margin:
         return "worse"
     return "equivalent" if small else "undecided"
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from .strata import Floats
 
-MARGIN = 0.02  # of a score between 0 and 1; smaller differences decide nothing
+# A difference that is smaller decides nothing. Scores go from 0 for a useless unit to 1 for a perfect one.
+# MonoSemanticity is 0.07 of units for one topic, in the embeddings of a model's own tokens (embeddings/tokens.py): 0.02
+# would call units for little and units for nothing the same. With a sentence encoder 0.002 is strict.
+MARGIN = 0.02
+_SMALL_SCALES = dict.fromkeys(("ms", "ms_c", "ms_lexical", "ms_beyond_words", "ms_across"), 0.002)
+
+
+def margin_of(metric: str) -> float:
+    return _SMALL_SCALES.get(metric, MARGIN)
+
+
+def margins_of(metrics: Sequence[str]) -> Floats:
+    """[M]"""
+    return np.array([margin_of(metric) for metric in metrics])
 
 
 class Equivalence(NamedTuple):
@@ -17,8 +31,8 @@ class Equivalence(NamedTuple):
     high: Floats
 
 
-def tost(differences: Floats, *, margin: float = MARGIN, level: float = 0.05) -> Equivalence:
-    """From replicates of differences [B, C] (Schuirmann 1987):
+def tost(differences: Floats, *, margin: float | Floats = MARGIN, level: float = 0.05) -> Equivalence:
+    """From replicates of differences [B, C] (Schuirmann 1987); `margin`: one, or one a column.
 
     p = max(P(d ≤ −margin), P(d ≥ margin)),   each (1 + #) / (B + 1)
     """

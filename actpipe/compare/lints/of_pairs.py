@@ -9,6 +9,7 @@ from actpipe.analysis.statistics.strata import Floats
 from actpipe.compare.designs import AS_GIVEN, ISO_LOSS, ISO_PARAMETER, L0_SHARE
 from actpipe.compare.overlap import common, histograms
 from actpipe.compare.stand import Stand
+from actpipe.compare.subjects import NATIVE
 from actpipe.compare.verdicts import OPPOSITE
 
 from .subject import Pair
@@ -129,12 +130,16 @@ def _token_units(pair: Pair) -> str | None:
 
 
 def _twins(pair: Pair) -> str | None:
-    missing = [each.name for each in pair[:2] if not each.matched.twin]
+    missing = [each for each in pair[:2] if not each.matched.twin]
     if pair.one_model or not missing:
         return None
+    names = " and ".join(each.name for each in missing)
+    dictionaries = [each.matched for each in missing if each.matched.architecture != NATIVE]
+    on = " and ".join(f"{name}@init" for each in dictionaries for name in each.models)
+    found = f"; no run of dictionaries on {on} was named or lies beside theirs" if on else ""
     return (
-        f"Random twins are missing: {' and '.join(missing)} stand{'s' * (len(missing) == 1)} beside no model at "
-        "initialisation, so what the architecture gives by itself is not known."
+        f"Random twins are missing: {names} stand{'s' * (len(missing) == 1)} beside no model at "
+        f"initialisation{found}, so what the architecture gives by itself is not known."
     )
 
 
