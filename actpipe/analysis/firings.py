@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .bits import lowest
 from .compiled import compiled
 from .rows import Rows
 
@@ -56,7 +57,7 @@ class Firings:
     @property
     def starts(self) -> NDArray[np.int64]:
         """[B + 1]: the firings of row t are starts[t]:starts[t + 1]."""
-        return self.once("starts", lambda: np.searchsorted(self.row, np.arange(len(self.rows.tokens) + 1)))
+        return self.once("starts", lambda: starts_of(self.row, len(self.rows.tokens)))
 
     @property
     def by_unit(self) -> ByUnit:
@@ -96,9 +97,9 @@ def active(rows: Rows, codes: NDArray[np.float32], first: int) -> tuple[Ints32, 
     on rows that count, and how many are NaN or infinite, which count as zero."""
     counted = rows.counted[first : first + len(codes)]
     found, bad = _count(codes, counted)
-    unit, row, value = (np.empty(found + 1, kind) for kind in (np.int32, np.int32, np.float32))
+    unit, row, value = (np.empty(found, kind) for kind in (np.int32, np.int32, np.float32))
     _list(codes, counted, first, unit, row, value)
-    return unit[:-1], row[:-1], value[:-1], bad
+    return unit, row, value, bad
 
 
 @compiled
@@ -119,8 +120,7 @@ def _count(codes: Any, counted: Any) -> Any:
 
 @compiled
 def _list(codes: Any, counted: Any, first: int, unit: Any, row: Any, value: Any) -> None:
-    """Arrays have one place more than there are firings: every code that is looked at is written, and then overwritten
-    where it is none. Most runs of 8 codes have none and are passed over together."""
+    """Codes are looked at 8 at a time, a byte each; most have none and are passed over together."""
     m, n = 0, codes.shape[1]
     fires = np.zeros(-(-n // 8) * 8, np.uint8)
     for t in range(len(codes)):
@@ -129,11 +129,12 @@ def _list(codes: Any, counted: Any, first: int, unit: Any, row: Any, value: Any)
         line = codes[t]
         for u in range(n):
             fires[u] = (line[u] > 0) & (line[u] < np.inf)
-        for run, any_fires in enumerate(fires.view(np.uint64)):
-            if any_fires:
-                for u in range(8 * run, min(8 * run + 8, n)):
-                    unit[m], row[m], value[m] = u, first + t, line[u]
-                    m += fires[u]
+        for run, left in enumerate(fires.view(np.uint64)):
+            while left:
+                place = 8 * run + (np.int64(lowest(left)) >> 3)
+                unit[m], row[m], value[m] = place, first + t, line[place]
+                m += 1
+                left &= left - np.uint64(1)
 
 
 @compiled

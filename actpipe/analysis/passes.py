@@ -10,6 +10,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,18 +149,41 @@ def run(passed: Pass[M], folder: Path, progress: Progress, title: str, gather: G
     before = sum(part.stop - part.first for part in parts[:done]) * context
     if done == len(parts):
         return whole
-    save_at = time.monotonic() + _SAVE_S
-    with progress.bar(title, total, "tokens", done=before) as bar:
+    with _Saving(checkpoint) as saving, progress.bar(title, total, "tokens", done=before) as bar:
         for found in (gather or _here)(passed, parts[done:], bar.advance):
+            saving.finish()
             _merge(whole, found)
             del found  # or it would be there while the next part is gathered
             done += 1
-            if (began := time.monotonic()) > save_at:
-                _save(checkpoint, whole, done)
-                ended = time.monotonic()
-                save_at = ended + max(_SAVE_S, _SAVING_SHARE * (ended - began))
+            saving.start(whole, done)
+        saving.finish()
     give_back()
     return whole
+
+
+class _Saving:
+    """A checkpoint from time to time, written while the next part is gathered."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._next = path, time.monotonic() + _SAVE_S
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="actpipe-checkpoint")
+        self._running: Future[float] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.shutdown()
+
+    def start(self, found: Sequence[Mergeable], parts: int) -> None:
+        """If it is time; nothing of `found` may change until `finish`."""
+        if time.monotonic() > self._next:
+            self._running = self._writer.submit(_save, self._path, found, parts)
+
+    def finish(self) -> None:
+        if self._running is not None:
+            self._next = time.monotonic() + max(_SAVE_S, _SAVING_SHARE * self._running.result())
+            self._running = None
 
 
 def _merge(whole: Sequence[M], found: Sequence[M]) -> None:
@@ -187,8 +211,9 @@ def restore(found: Sequence[Mergeable], state: State) -> None:
         each.restore(below(state, str(i)))
 
 
-def _save(path: Path, found: Sequence[Mergeable], parts: int) -> None:
-    """Arrays one after the other, each as a .npy: an .npz would sum up every byte."""
+def _save(path: Path, found: Sequence[Mergeable], parts: int) -> float:
+    """Arrays one after the other, each as a .npy: an .npz would sum up every byte. How many seconds it took."""
+    began = time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with open(temporary, "wb") as file:
@@ -199,6 +224,7 @@ def _save(path: Path, found: Sequence[Mergeable], parts: int) -> None:
             for values in state.values():
                 np.save(file, values)
     os.rename(temporary, path)
+    return time.monotonic() - began
 
 
 def _restore(path: Path, found: Sequence[Mergeable]) -> int:
