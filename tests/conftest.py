@@ -20,6 +20,10 @@ import torch
 
 from actpipe.errors import Missing
 
+from .chromium import browser
+
+__all__ = ["browser"]  # a fixture
+
 TEXT = """
 the a one some every old new small great little king queen river mountain house garden letter window morning night
 walked looked said found opened wrote crossed saw and but because when near under over slowly never again café naïve

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from actpipe.analysis.judges.human_page import write_form
 from actpipe.analysis.judges.questions import Detect, Explanation, Mark, Passage, Tell
 from actpipe.errors import Damaged, Missing
 
+from .chromium import needs_chromium, start
 from .judge_reports import planted_report
 from .judge_server import MEANINGS
 
@@ -119,23 +119,14 @@ def test_a_file_of_answers_that_is_not_there_is_missing(tmp_path: Path) -> None:
         read_answers(tmp_path / "answers.csv")
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None or shutil.which("chromedriver") is None, reason="no browser")
+@needs_chromium
 def test_a_reader_answers_in_a_browser_from_a_file(tmp_path: Path) -> None:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
 
     told = HumanJudge("x", {})
     told.answer(Detect(Explanation("bad markup"), (passage(HOSTILE), passage("a plain text"))))
     write_form(tmp_path / "form.html", told.missing)
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    downloads = tmp_path / "downloads"
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver = start(tmp_path / "profile", downloads=tmp_path / "downloads")
     try:
         driver.get((tmp_path / "form.html").as_uri())
         shown = [driver.find_element(By.TAG_NAME, "blockquote").text]

@@ -22,7 +22,7 @@ from actpipe.report import write_report
 from actpipe.report.density_matched import above_controls
 from actpipe.report.distributions import edges, occupied, shares
 from actpipe.report.naming import name_members
-from actpipe.report.payload import number
+from actpipe.report.payload import Vocabulary, number, visible
 from actpipe.report.predicted import Predictor
 from actpipe.report.rules_interval import rules_interval, standard_f1
 from actpipe.report.single_file import write_single_file
@@ -31,7 +31,7 @@ from .report_scores import MISTAKEN, write_scores
 from .report_tables import write_tables
 from .report_text import HOSTILE
 
-SCRIPT_LINES = 460  # of the page of a report, without comments and empty lines
+SCRIPT_LINES, LINE = 400, 120  # of the page of a report, without comments and empty lines; characters
 SOURCE = Path(__file__).parent.parent / "actpipe" / "report"
 
 
@@ -79,7 +79,16 @@ def test_token_text_cannot_leave_its_script(out: Path) -> None:
     for path in (out / "data").rglob("*.js"):
         assert not set("<>&") & set(path.read_text(encoding="ascii"))
     _, vocabulary = received(out / "data" / "vocabulary.js")
-    assert set(HOSTILE) <= set(vocabulary["texts"])
+    assert set(map(visible, HOSTILE)) <= set(vocabulary["texts"])
+
+
+def test_what_cannot_be_seen_is_named() -> None:
+    assert visible("a b é 漢 <!--") == "a b é 漢 <!--"
+    assert visible("\u202eright\u2028\x00\ud83d") == "⟨U+202E⟩right⟨U+2028⟩⟨U+0000⟩⟨U+D83D⟩"
+    assert visible(" a\n\tb\r") == " a↵⇥b␍"
+    assert Vocabulary([" the", "`"]).quoted(0) == "` the`"
+    assert Vocabulary([" the", "`"]).quoted(1) == "`⟨U+0060⟩`"
+    assert Vocabulary([" the"]).text(7) == "⟨token 7⟩"
 
 
 def test_names_are_escaped_in_the_shell(tmp_path: Path) -> None:
@@ -221,6 +230,7 @@ def test_one_file_holds_what_its_header_says(out: Path, tmp_path: Path) -> None:
 def test_scripts_written_by_hand_stay_few() -> None:
     scripts = [SOURCE / name for name in ("shell.js", "charts.js", "tokens.js", "table.js", "panel.js", "page.js")]
     lines = [line.strip() for path in scripts for line in path.read_text().splitlines()]
+    assert max(len(line) for path in scripts for line in path.read_text().splitlines()) <= LINE
     assert len([line for line in lines if line and not line.startswith(("//", "/**", "*"))]) <= SCRIPT_LINES
 
 

@@ -12,10 +12,8 @@ import pytest
 from actpipe.sparsity import SparsityConfig, measure_sparsity
 from actpipe.sparsity.measures import measures
 
+from .chromium import check_silent, forget, needs_chromium, texts, until, visit
 from .conftest import sentences
-from .test_report_browser import CHROMEDRIVER, CHROMIUM, browser, texts, until
-
-__all__ = ["browser"]  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +65,10 @@ def test_the_page_is_the_tables(report: Path) -> None:
         assert f"{100 * mean['nonzero']:.1f} %" in page
 
 
-@pytest.mark.skipif(CHROMIUM is None or CHROMEDRIVER is None, reason="no browser: install chromium and chromium-driver")
+@needs_chromium
 def test_charts_are_drawn_and_follow_the_measure_and_the_hook(browser: Any, report: Path) -> None:
-    browser.get("about:blank")
-    for log in ("browser", "performance"):  # of the page with which the browser itself begins
-        browser.get_log(log)
-    browser.get(report.as_uri())
-    until(lambda: browser.execute_script("return document.documentElement.dataset.ready"))
+    forget(browser)
+    visit(browser, report.as_uri())
     charts = browser.execute_script(
         "const nodes = [...document.querySelectorAll('[data-chart]')];"
         "return nodes.map((n) => [n.dataset.chart, n.querySelector('canvas')?.width ?? 0])"
@@ -93,8 +88,4 @@ def test_charts_are_drawn_and_follow_the_measure_and_the_hook(browser: Any, repo
     browser.execute_script("document.querySelector(`tr[data-hook='${arguments[0]}'] a`).click()", name)
     until(lambda: browser.execute_script("return document.querySelector('tr.chosen')?.dataset.hook") == name)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    assert urls
-    assert {url.split(":")[0] for url in urls} <= {"file", "data"}
+    check_silent(browser)

@@ -3,9 +3,8 @@
 
 async function start() {
   const charts = await load("charts");
-  const redraw = () => drawAll(charts, {});
   dress(redraw);
-  await redraw();
+  await drawAll(charts);
   document.documentElement.dataset.ready = "true";
 }
 

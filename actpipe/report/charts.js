@@ -2,24 +2,27 @@
 "use strict";
 
 const views = new Map(); // node → Vega view
+const parameters = {}; // name → value, of the charts that have it
 
-/** The theme with its `$name` replaced by the property `--name` of the page. */
-async function config() {
+/** Options of Vega-Embed with their `$name` replaced by the property `--name` of the page. */
+async function options() {
   const style = getComputedStyle(document.documentElement);
-  return JSON.parse(JSON.stringify(await load("theme"), (_, value) => (typeof value === "string" && value.startsWith("$") ? style.getPropertyValue(`--${value.slice(1)}`).trim() : value)));
+  const colour = (_, name) => (name?.startsWith?.("$") ? style.getPropertyValue(`--${name.slice(1)}`).trim() : name);
+  return JSON.parse(JSON.stringify(await load("theme")), colour);
 }
 
-/** Draw `specification` into `node` in place of what was there; resolves to the view. */
+/** Draw a specification into `node` in place of what was there. */
 async function draw(node, specification, datasets) {
-  const options = {
-    // The interpreter evaluates expressions without eval, which the page's security policy forbids.
-    ast: true, actions: false, renderer: "canvas", logLevel: vega.Error, config: await config(), defaultStyle: false,
-    tooltip: { disableDefaultStyle: true, id: "tooltip", offsetX: 12, offsetY: 12 },
-  };
   release(node);
-  const { view } = await vegaEmbed(node, { ...structuredClone(specification), datasets }, options);
+  const params = (specification.params ?? []).map((each) => ({ ...each, value: parameters[each.name] ?? each.value }));
+  const { view } = await vegaEmbed(node, { ...structuredClone(specification), params, datasets }, await options());
+  node.redraw = () => draw(node, specification, datasets);
   views.set(node, view);
-  return view;
+}
+
+/** Draw every chart again, in the colours that the page has now. */
+async function redraw() {
+  for (const node of [...views.keys()]) await node.redraw();
 }
 
 /** Forget the chart in `node`. */
@@ -29,18 +32,17 @@ function release(node) {
 }
 
 /** Draw every figure of the page whose `data-chart` names one of `charts`: {name: {spec, datasets}}. */
-async function drawAll(charts, parameters) {
+async function drawAll(charts) {
   for (const node of document.querySelectorAll("main [data-chart]")) {
-    const chart = charts[node.dataset.chart];
-    const spec = structuredClone(chart.spec);
-    spec.params?.forEach((parameter) => { if (parameter.name in parameters) parameter.value = parameters[parameter.name]; });
-    await draw(node, spec, chart.datasets);
+    const { spec, datasets } = charts[node.dataset.chart];
+    await draw(node, spec, datasets);
   }
 }
 
-/** Set a parameter of every chart that has it. */
+/** Set a parameter of every chart that has it, now or when it is drawn. */
 function setParameter(name, value) {
+  parameters[name] = value;
   for (const view of views.values()) {
-    try { view.signal(name, value).runAsync(); } catch { /* it has none of this name */ }
+    if (name in view.getState().signals) view.signal(name, value).runAsync();
   }
 }

@@ -31,7 +31,7 @@ _MEMBER_TOOLTIP = [
 
 def pareto(score: str, title: str, sparsity: str) -> dict[str, Any]:
     """Sparsity against fidelity: one point a dictionary, joined within a series, coloured by a score."""
-    chosen, brush = alt.param(name="member", value=-1), alt.selection_interval(name="brush")
+    chosen, brush = alt.param(name="member", value=-1), alt.selection_interval(name="brush", zoom=False)
     x = alt.X(
         "l0:Q",
         title=sparsity,
@@ -111,7 +111,7 @@ _WORDS = "replace(datum.label, regexp('_', 'g'), ' ')"
 
 def unit_map() -> dict[str, Any]:
     """All living units of a dictionary: how often they fire against how far the token decides."""
-    brush = alt.selection_interval(name="brush")
+    brush = alt.selection_interval(name="brush", zoom=False)
     density = alt.X(
         "density:Q",
         title="share of tokens on which it fires",

@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .member_units import RULES, MemberUnits
-from .payload import numbers
+from .naming import name_members
+from .payload import Vocabulary, numbers, visible
 from .windows import rows_of
 
 BEFORE, AFTER = 9, 5  # tokens around the peak of the strongest context
 TOP_TOKENS = 3
+NUMBER = "feature"  # of the unit
+MARK = "mark"  # the reader's, kept by the browser
+_WORDS = ("text", "context")  # kinds; the others are numbers
+_IN_EVERY_CSV = ("rules_low", "rules_high", MARK)  # others where they are shown
 _AT_1 = "F1, at a prevalence of 1 %,"
 
 Values = Sequence[Any] | NDArray[np.float64]
@@ -24,7 +29,7 @@ Values = Sequence[Any] | NDArray[np.float64]
 class Column:
     field: str
     title: str
-    kind: str  # how table.js writes, sorts and filters it: number, share, unit, interval, text, tokens, context
+    kind: str  # how table.js writes, sorts and filters it: number, share, unit, interval, text, context
     about: str  # shown where the pointer rests on the title
     of: Callable[[MemberUnits], Values]
     shown: bool = True  # at first; readers choose others
@@ -65,11 +70,16 @@ def _found_in_seeds(units: MemberUnits) -> Values:
 
 def _says(units: MemberUnits) -> Values:
     first = {number: rows[0]["text"] for number, rows in units.explanations.items()}
-    return [first.get(number, "").removeprefix("fires on ") or None for number in units.columns["feature"]]
+    return [visible(first.get(number, "")).removeprefix("fires on ") or None for number in units.columns["feature"]]
+
+
+def _label(units: MemberUnits) -> Values:
+    return [name_members(units.tables.members)[units.index].label] * units.n
 
 
 def _top_tokens(units: MemberUnits) -> Values:
-    return [(tokens or [])[:TOP_TOKENS] for tokens in units.columns["top_tokens"]]
+    quoted = Vocabulary(units.tables.vocabulary).quoted
+    return ["|".join(map(quoted, (tokens or [])[:TOP_TOKENS])) or None for tokens in units.columns["top_tokens"]]
 
 
 def _concept(units: MemberUnits) -> Values:
@@ -79,13 +89,18 @@ def _concept(units: MemberUnits) -> Values:
     ]
 
 
-def _strongest(units: MemberUnits) -> list[list[Any] | None]:
-    """[tokens, peak] around the peak of the strongest window of each unit."""
-    around: list[list[Any] | None] = [None] * units.n
+def _strongest(units: MemberUnits) -> Values:
+    """[text before, the peak, text after] in the strongest window of each unit."""
+    text = Vocabulary(units.tables.vocabulary).text
+    around: list[list[str] | None] = [None] * units.n
     for row in rows_of(units.rows("examples", ["feature", "sign", "tokens", "peak"], rank=[0])):
-        start = max(0, row["peak"] - BEFORE)
-        tokens = row["tokens"][start : row["peak"] + 1 + AFTER]
-        around[units.places[row["feature"]]] = [tokens, row["peak"] - start]
+        tokens, peak = row["tokens"], row["peak"]
+        before = "".join(map(text, tokens[max(0, peak - BEFORE) : peak]))
+        after = "".join(map(text, tokens[peak + 1 : peak + 1 + AFTER]))
+        word = text(tokens[peak])
+        if len(word) > 1 and word[0] == " ":  # heat on the space would join words
+            before, word = before + " ", word[1:]
+        around[units.places[row["feature"]]] = [before, word, after]
     return around
 
 
@@ -93,7 +108,11 @@ _DETECTION = _judged("balanced_accuracy", "detection")
 _DISCRIMINATION = _judged("accuracy", "discrimination")
 _MORE = False  # shown where a reader asks for it
 COLUMNS = (
-    Column("feature", "Unit", "integer", "its number", _activity("feature"), width=70),
+    Column(NUMBER, "Unit", "integer", "its number", _activity("feature"), width=70),
+    Column("arm", "Dictionary", "text", "of which it is a unit", _label, width=120),
+    Column("hook", "Hook", "text", "where it is read", lambda units: [units.member["hook"]] * units.n, width=150),
+    Column(MARK, "Mark", "text", "★ where you marked it", lambda units: [None] * units.n, _MORE, width=60),
+    Column("strongest", "Strongest context", "context", "around its largest activation", _strongest, width=250),
     Column("says", "Explanation", "text", "rules that a program executes, or a judge's words", _says, width=230),
     Column("density", "Density", "share", "share of tokens on which it fires", _activity("density")),
     Column("rules", "Rules, F1", "interval", f"{_AT_1} of its rules on other text", _score(RULES), width=130),
@@ -110,7 +129,7 @@ COLUMNS = (
     Column("collides", "Collides", "integer", "1: not told from its neighbours", _judged("collision"), _MORE),
     Column("kl", "Ablation KL", "number", "nats where it fires, when it is silenced", _effect("kl_zero"), width=104),
     Column("seeds", "In seeds", "share", "share of the other seeds that have its direction", _found_in_seeds, width=86),
-    Column("top", "Top tokens", "tokens", "with most of its activation", _top_tokens, _MORE, width=180),
+    Column("top", "Top tokens", "text", "with most of its activation", _top_tokens, _MORE, width=180),
     Column("entropy", "Entropy", "number", "bits, of its spread over tokens", _activity("token_entropy"), _MORE),
     Column("purity", "Purity", "unit", "share of its activation on the heaviest token", _activity("purity"), _MORE),
     Column("specificity", "Specificity", "number", "bits from the corpus", _activity("specificity"), _MORE),
@@ -126,31 +145,40 @@ class UnitTable:
     """Columns of all dictionaries, one after the other."""
 
     def __init__(self) -> None:
-        self.values: dict[str, list[Any]] = {column.field: [] for column in COLUMNS} | {"member": [], "strongest": []}
+        self.values: dict[str, list[Any]] = {field: [] for field in ("member", *(column.field for column in COLUMNS))}
 
     def add(self, units: MemberUnits) -> None:
+        self.values["member"] += [units.index] * units.n
         for column in COLUMNS:
             found = column.of(units)
             is_measured = isinstance(found, np.ndarray) or column.kind in ("number", "share", "unit", "integer")
             self.values[column.field] += numbers(found) if is_measured else list(found)
-        self.values["member"] += [units.index] * units.n
-        self.values["strongest"] += _strongest(units)
 
-    def described(self, *, several_hooks: bool) -> list[dict[str, Any]]:
-        """The columns that hold anything, for table.js."""
-        named = [
-            _described("arm", "Dictionary", "text", "of which it is a unit", width=120),
-            _described("hook", "Hook", "text", "where it is read", shown=several_hooks, width=150),
-            _described("mark", "Mark", "text", "★ where you marked it", shown=False, width=60),
-            _described("strongest", "Strongest context", "context", "around its largest activation", width=250),
+    def described(self) -> list[dict[str, Any]]:
+        """The columns that hold anything, and that of marks, as Tabulator wants them; `cssClass` is the kind."""
+        held = {field for field, values in self.values.items() if any(value is not None for value in values)}
+        hooks = len(set(self.values["hook"]))
+        return [
+            _described(column) | ({"visible": hooks > 1} if column.field == "hook" else {})
+            for column in COLUMNS
+            if column.field in held or column.field == MARK
         ]
-        unit, *others = [
-            _described(c.field, c.title, c.kind, c.about, shown=c.shown, width=c.width)
-            for c in COLUMNS
-            if any(value not in (None, []) for value in self.values[c.field])
-        ]
-        return [unit, *named, *others]
 
 
-def _described(field: str, title: str, kind: str, about: str, *, shown: bool = True, width: int) -> dict[str, Any]:
-    return {"field": field, "title": title, "kind": kind, "about": about, "shown": shown, "width": width}
+def _described(column: Column) -> dict[str, Any]:
+    side, first, filtered = ("left", "asc", "text") if column.kind in _WORDS else ("right", "desc", "a..b")
+    return {
+        "field": column.field,
+        "cssClass": column.kind,
+        "title": column.title,
+        "headerTooltip": column.about,
+        "visible": column.shown,
+        "width": column.width,
+        "hozAlign": side,
+        "headerHozAlign": side,
+        "headerSortStartingDir": "asc" if column.field == NUMBER else first,
+        "headerFilterPlaceholder": filtered,
+        "frozen": column.field == NUMBER,
+        "titleDownload": column.field,
+        **({"download": True} if column.field in _IN_EVERY_CSV else {}),
+    }

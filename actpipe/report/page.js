@@ -4,191 +4,177 @@
 let report; // data/report.js
 let rows; // one object a unit, in the order of the shards
 let table; // Tabulator
-let chosen = new Set(); // numbers of the dictionaries whose units are in the table
 let open = null; // the row of the open unit
-let opener = null; // what had the focus before the panel
 const marks = new Set(JSON.parse(remember("marks") ?? "[]")); // "member/number" of the units that the reader marked
 
 const address = () => new URLSearchParams(location.hash.slice(1));
-const nameOf = (row) => `${report.members[row.member].member}/${row.feature}`;
+const nameOf = ({ member, feature }) => `${report.members[member].member}/${feature}`;
+const go = (changes) => { location.hash = addressWith(changes); };
 
 /** The address of this page with some parameters changed; null takes one away. */
 function addressWith(changes) {
-  const parameters = address();
-  for (const [name, value] of Object.entries(changes)) {
-    if (value === null) parameters.delete(name);
-    else parameters.set(name, value);
-  }
-  return `#${parameters.toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`;
+  const parameters = { ...Object.fromEntries(address()), ...changes };
+  const kept = Object.entries(parameters).filter(([, value]) => value !== null);
+  return `#${new URLSearchParams(kept).toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`;
 }
 
 /** Columns as loaded → one object a unit. */
 function rowsOf(columns) {
   const fields = Object.keys(columns);
+  // Copies of an object that has all fields stay compact; what grows a field at a time takes five times the room.
+  const blank = JSON.parse(`{"index":0,${fields.map((field) => `"${field}":null`)}}`);
   return columns.feature.map((_, index) => {
-    const row = { index };
-    for (const field of fields) row[field] = columns[field][index] ?? null;
-    row.arm = report.members[row.member].label;
-    row.hook = report.members[row.member].hook;
+    const row = { ...blank, index };
+    for (const field of fields) row[field] = columns[field][index];
     row.mark = marks.has(nameOf(row)) ? "★" : null;
     return row;
   });
 }
 
-/** Dictionaries of the address: `members` holds their numbers; all when it is empty, that of the middle when it is absent. */
-function choose(parameter) {
-  const all = report.members.map((_, index) => index);
-  const named = parameter === "" ? all : (parameter ?? "").split(".").map(Number).filter((index) => all.includes(index) && parameter !== null);
-  chosen = new Set(named.length ? named : [report.start]);
-  const single = chosen.size === 1 ? [...chosen][0] : null;
-  $("member").value = single ?? "";
-  document.querySelectorAll("tr[data-member]").forEach((row) => row.classList.toggle("chosen", chosen.has(Number(row.dataset.member))));
-  const charted = single ?? report.start;
+/** The row of MEMBER/NUMBER; undefined where there is none. */
+function unitOf(name) {
+  const [, member, number] = /^(.*)\/(\d+)$/.exec(name) ?? [];
+  return rows.find((row) => row.feature === Number(number) && report.members[row.member].member === member);
+}
+
+/** Dictionaries by their numbers with dots between; all when it is empty, that of the middle when it names none. */
+function choose(numbers) {
+  const all = [...report.members.keys()];
+  const named = all.filter((i) => numbers === "" || numbers.split(".").includes(String(i)));
+  const chosen = new Set(named.length ? named : [report.start]);
+  const [charted] = chosen.size === 1 ? chosen : [report.start];
+  $("member").value = chosen.size === 1 ? charted : "";
   $("member-name").textContent = report.members[charted].label;
+  document.querySelectorAll("tr[data-member]").forEach((row, i) => row.classList.toggle("chosen", chosen.has(i)));
   setParameter("member", charted);
   table.setFilter((row) => chosen.has(row.member));
 }
 
-/** A selection drawn over a chart → filters: {field: [low, high]}. */
-function brushed(kind, ranges) {
-  const entries = Object.entries(ranges);
-  if (kind === "members") {
-    const points = report.charts.fvu.datasets.rows.filter((row) => entries.every(([field, [a, b]]) => row[field] >= Math.min(a, b) && row[field] <= Math.max(a, b)));
-    location.hash = addressWith({ members: points.map((row) => row.member).join(".") });
-  } else {
-    for (const [field, range] of entries) {
-      table.setHeaderFilterValue(field, range.map((x) => Number(x.toPrecision(2))).sort((a, b) => a - b).join(".."));
-    }
-  }
+/** A selection drawn over a chart → the address: the dictionaries inside it, or its sides as filters of units. */
+function brushed(node) {
+  const ranges = Object.entries(views.get(node).signal("brush"));
+  const sides = ranges.map(([field, range]) => [field, range.toSorted((a, b) => a - b)]);
+  const inside = (row) => sides.every(([field, [low, high]]) => row[field] >= low && row[field] <= high);
+  const members = report.charts.fvu.datasets.rows.filter(inside).map((row) => row.member).join(".");
+  const filters = sides.map(([field, side]) => [field, side.map((x) => Number(x.toPrecision(2))).join("..")]);
+  if (sides.length) go(node.dataset.brush === "members" ? { members } : Object.fromEntries(filters));
 }
 
-async function drawCharts() {
-  const charted = chosen.size === 1 ? [...chosen][0] : report.start;
-  await drawAll(report.charts, { member: charted, metric: $("metric")?.value });
-  for (const node of document.querySelectorAll("[data-brush]")) {
-    let waiting;
-    views.get(node).addSignalListener("brush", (_name, ranges) => {
-      clearTimeout(waiting);
-      waiting = setTimeout(() => { if (Object.keys(ranges).length) brushed(node.dataset.brush, ranges); }, 200);
-    });
-  }
-}
-
-/** The row of MEMBER/NUMBER; undefined where there is none. */
-function unitOf(name) {
-  const [, member, number] = /^(.*)\/(\d+)$/.exec(name) ?? [];
-  const index = report.members.findIndex((each) => each.member === member);
-  return rows.find((row) => row.member === index && row.feature === Number(number));
+async function blocksOf(row) {
+  const shard = await load(`units/${Math.floor(row.index / report.shard)}`);
+  return shard[row.index % report.shard] ?? [["text", [$("details").textContent]]]; // one file may lack it
 }
 
 async function openUnit(row) {
-  const shard = await load(`units/${Math.floor(row.index / report.shard)}`).catch((error) => { if ($("details")) return []; throw error; });
-  const blocks = shard[row.index % report.shard] ?? [["text", [$("details")?.textContent ?? "This unit has no panel."]]];
-  if ($("panel").hidden) opener = document.activeElement;
+  const blocks = await blocksOf(row);
   open = row;
-  $("panel").hidden = false;
-  document.body.classList.add("with-panel");
-  const buttons = [
-    ["↑", "Previous unit (k)", () => step(-1)], ["↓", "Next unit (j)", () => step(1)],
-    [row.mark ?? "☆", "Mark this unit (m); marks stay in this browser and in the CSV", mark],
-    ["Copy", "Copy this unit as JSON (c)", () => navigator.clipboard.writeText(JSON.stringify({ ...row, panel: blocks }, null, 1))],
-    ["✕", "Close (Esc)", () => { location.hash = addressWith({ u: null }); }],
-  ];
-  const address_ = (other, feature) => addressWith({ u: nameOf({ member: other, feature }) });
-  showPanel($("panel"), blocks, buttons, { unit: row, report, address: address_ });
+  $("unit").textContent = `Unit ${row.feature}`;
+  $("unit-of").textContent = `${row.arm} · ${row.hook}`;
+  $("mark").textContent = row.mark ?? "☆";
+  const link = (member, feature) => addressWith({ u: nameOf({ member, feature }) });
+  showBlocks($("blocks"), blocks, { unit: row, report, link });
+  $("panel").show(); // closing it gives the focus back
+  $("panel").focus();
   $("panel").scrollTop = 0;
-  $("panel").focus({ preventScroll: true });
-  showRows();
-  const shown = table.getRow(row.index);
-  if (shown.getPosition()) table.scrollToRow(shown, "center", false); // its promise stays open where the row is in view already
-  return undefined;
+  if (table.getRowPosition(row.index)) table.scrollToRow(row.index, "center", false);
 }
 
-function closePanel() {
-  open = null;
-  $("panel").hidden = true;
-  document.body.classList.remove("with-panel");
-  showRows();
-  opener?.focus?.({ preventScroll: true });
-}
-
-/** How many rows pass the filters, and which of those in view is open. */
-function showRows() {
-  $("count").textContent = `${say(table.getDataCount("active"), "integer")} of ${say(rows.length, "integer")}`;
-  table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData() === open));
-}
-
-/** The next unit in the order and filter of the table. */
-function step(by) {
+/** To the unit beside the open one in the order and filter of the table, by a method of Tabulator's rows. */
+function step(neighbour) {
   const shown = open && table.getRow(open.index);
-  const next = shown?.getPosition() ? (by > 0 ? shown.getNextRow() : shown.getPrevRow()) : table.getDataCount("active") && table.getRowFromPosition(1);
-  if (next) location.hash = addressWith({ u: nameOf(next.getData()) });
+  const next = shown?.getPosition() ? shown[neighbour]() : table.getDataCount("active") && table.getRowFromPosition(1);
+  if (next) go({ u: nameOf(next.getData()) });
 }
 
-function mark() {
-  const name = nameOf(open);
-  if (!marks.delete(name)) marks.add(name);
+async function mark() {
+  if (!marks.delete(nameOf(open))) marks.add(nameOf(open));
   remember("marks", JSON.stringify([...marks]));
-  table.updateData([{ index: open.index, mark: marks.has(name) ? "★" : null }]).then(() => openUnit(open));
+  await table.updateData([{ index: open.index, mark: marks.has(nameOf(open)) ? "★" : null }]);
+  $("mark").textContent = open.mark ?? "☆";
+}
+
+/** What controls with this `data-act` do, when they are clicked or their `data-key` is pressed. */
+const ACTS = {
+  section: (hash) => document.querySelector(hash).scrollIntoView(), // the address holds what the page shows
+  previous: () => step("getPrevRow"),
+  next: () => step("getNextRow"),
+  filter: () => document.querySelector(".tabulator-header-filter input").focus(),
+  csv: () => table.download("csv", "units.csv"),
+  mark,
+  column: (field) => table.toggleColumn(field),
+  members: (members) => go({ members }),
+  metric: (name) => setParameter("metric", name),
+  copy: async () => navigator.clipboard.writeText(JSON.stringify({ ...open, panel: await blocksOf(open) }, null, 1)),
+  close: () => go({ u: null }),
+};
+
+function press(event) {
+  const control = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  const typing = event.target.matches("input, select, textarea");
+  if (typing && event.key === "Escape") event.target.blur();
+  if (!control?.checkVisibility() || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  control.click();
 }
 
 /** Bring the page to what the address says. */
 async function route() {
-  try {
-    const view = address(); // before the table changes, which changes it
-    const unit = unitOf(view.get("u"));
-    choose(view.get("members") ?? (unit ? String(unit.member) : null));
-    setView(table, report.columns, view);
-    if (unit) await openUnit(unit);
-    else if (open) closePanel();
-  } catch (error) { complain(error); }
+  const view = address(); // before the table changes, which changes it
+  const unit = unitOf(view.get("u"));
+  choose(view.get("members") ?? String(unit?.member));
+  setView(table, report.columns, view);
+  if (unit) await openUnit(unit);
+  else $("panel").close();
+  open = unit ?? null;
+  keepView();
 }
 
-/** Bring the address to what the table shows, without a step in the history. */
+/** Say what the table shows: rows that pass, the open one, columns; in the address without a step of the history. */
 function keepView() {
-  const { u, members } = Object.fromEntries(address());
-  const parameters = new URLSearchParams({ ...(u !== undefined && { u }), ...(members !== undefined && { members }), ...viewOf(table, report.columns) });
-  history.replaceState(null, "", `#${parameters.toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`);
-}
-
-function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("input, select, textarea")) { if (event.key === "Escape") event.target.blur(); return; }
-  const acts = { j: () => step(1), k: () => step(-1), "/": () => document.querySelector(".tabulator-header-filter input").focus() };
-  const ofUnit = { m: mark, c: () => document.querySelectorAll("#panel button")[3].click(), Escape: () => { location.hash = addressWith({ u: null }); } };
-  const act = acts[event.key] ?? (open && ofUnit[event.key]);
-  if (act) { event.preventDefault(); act(); }
+  $("count").textContent = `${say(table.getDataCount("active"), "integer")} of ${say(rows.length, "integer")}`;
+  table.getRows("visible").forEach((row) => row.getElement().classList.toggle("open", row.getData() === open));
+  for (const box of document.querySelectorAll("#columns input")) box.checked = table.getColumn(box.value).isVisible();
+  history.replaceState(null, "", addressWith(viewOf(table, report.columns)));
 }
 
 function offerColumns() {
-  $("columns").append(...report.columns.map(({ field, title, about }) => make("label", { title: about },
-    make("input", { type: "checkbox", checked: table.getColumn(field).isVisible(), onchange: () => table.getColumn(field).toggle() }), " ", title)));
+  $("columns").append(...report.columns.map(({ field, title, headerTooltip }) => {
+    const box = make("input", { type: "checkbox", "data-act": "column", value: field });
+    return make("label", { title: headerTooltip }, box, " ", title);
+  }));
+}
+
+/** A click on a button or link, or a change of what is chosen. */
+function act(event) {
+  const control = event.target.closest("[data-act]");
+  if (control?.matches("select, input") !== (event.type === "change")) return;
+  event.preventDefault();
+  ACTS[control.dataset.act](control.value ?? control.hash);
 }
 
 async function start() {
-  dress(() => { if (table) drawCharts().then(() => open && openUnit(open)); });
-  try {
-    const [vocabulary, columns, loaded] = await Promise.all(["vocabulary", "units", "report"].map(load));
-    vocabulary.ids.forEach((id, i) => texts.set(id, vocabulary.texts[i]));
-    report = loaded;
-    rows = rowsOf(columns);
-    loading.delete("units"); // the rows hold it now
-  } catch (error) { complain(error); return; }
+  dress(redraw);
+  const [vocabulary, columns, loaded] = await Promise.all(["vocabulary", "units", "report"].map(load));
+  vocabulary.ids.forEach((id, i) => texts.set(id, vocabulary.texts[i]));
+  report = loaded;
+  rows = rowsOf(columns);
+  loading.delete("units"); // the rows hold it now
   table = await buildTable($("table"), rows, report.columns);
-  table.on("rowClick", (_event, row) => { location.hash = addressWith({ u: nameOf(row.getData()) }); });
-  await route();
-  showRows();
-  // Not "dataSorted" or "dataFiltered": for these Tabulator makes an object of every row.
-  for (const event of ["renderComplete", "columnVisibilityChanged"]) table.on(event, () => { showRows(); keepView(); });
+  if ($("metric")) ACTS.metric($("metric").value);
   offerColumns();
-  $("member").addEventListener("change", (event) => { location.hash = addressWith({ members: event.target.value }); });
-  $("metric")?.addEventListener("change", (event) => setParameter("metric", event.target.value));
-  $("csv").addEventListener("click", () => table.download("csv", "units.csv"));
-  document.addEventListener("keydown", keys);
-  window.addEventListener("hashchange", route);
+  await route().catch(complain);
+  // Not "dataSorted" or "dataFiltered": for these Tabulator makes an object of every row.
+  for (const event of ["renderComplete", "columnVisibilityChanged"]) table.on(event, keepView);
+  table.on("rowClick", (_event, row) => go({ u: nameOf(row.getData()) }));
+  for (const event of ["click", "change"]) document.addEventListener(event, act);
+  for (const node of document.querySelectorAll("[data-brush]")) {
+    node.addEventListener("pointerdown", () => addEventListener("pointerup", () => brushed(node), { once: true }));
+  }
+  document.addEventListener("keydown", press);
+  window.addEventListener("hashchange", () => route().catch(complain));
   if (address().has("u")) $("units").scrollIntoView({ behavior: "instant" });
-  await drawCharts();
+  await drawAll(report.charts);
   document.documentElement.dataset.ready = "true";
 }
 
-start();
+start().catch(complain);

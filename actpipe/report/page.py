@@ -93,8 +93,6 @@ class ReportPage:
         for shard in making:
             yield shard
             advance(SHARD_UNITS)
-        for tokens in (*table.values["top"], *(each[0] for each in table.values["strongest"] if each)):
-            vocabulary.use(tokens)
         yield "vocabulary", vocabulary.script()
         yield "units", table.values
         yield "report", self._report(table, charted) | {"strips": strips}
@@ -114,7 +112,7 @@ class ReportPage:
         ]
         return {
             "members": members,
-            "columns": table.described(several_hooks=len(self.tables.summary["hooks"]) > 1),
+            "columns": table.described(),
             "charts": charted.charts(self._pareto(), self._sparsity),
             "shard": SHARD_UNITS,
             "start": _middle(self._sparse),

@@ -103,8 +103,9 @@ def _read(process: subprocess.Popen[str], lines: SimpleQueue[str | None]) -> Non
 
 
 def write_shards(report: Path, wanted: range, say: Callable[[str], None]) -> None:
-    vocabulary, parent = Vocabulary([]), os.getppid()
-    for key, panels in shards(open_members(ReportTables.open(report)), vocabulary, wanted):
+    tables, parent = ReportTables.open(report), os.getppid()
+    vocabulary = Vocabulary(tables.vocabulary)
+    for key, panels in shards(open_members(tables), vocabulary, wanted):
         if os.getppid() != parent:  # nobody waits any more
             return
         digest = write_script(report, key, panels)

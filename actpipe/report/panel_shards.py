@@ -28,15 +28,13 @@ def all_kept(_member: int, _place: int) -> bool:
 def shards(
     members: Sequence[MemberUnits], vocabulary: Vocabulary, wanted: range, keep: Keep = all_kept
 ) -> Iterator[tuple[str, list[Any]]]:
-    """(key, panels) of those shards; panels that are not kept are null, and a shard of none but these is left out.
+    """(key, panels) of those shards; panels that are not kept are null.
 
     Units are counted over all dictionaries in the order of the tables, so that one shard may hold units of two.
     """
     panels = _panels(members, vocabulary, range(wanted.start * SHARD_UNITS, wanted.stop * SHARD_UNITS), keep)
     for number in wanted:
-        shard = [panel for _, panel in zip(range(SHARD_UNITS), panels, strict=False)]
-        if any(panel is not None for panel in shard):
-            yield f"units/{number}", shard
+        yield f"units/{number}", [panel for _, panel in zip(range(SHARD_UNITS), panels, strict=False)]
 
 
 def _panels(members: Sequence[MemberUnits], vocabulary: Vocabulary, wanted: range, keep: Keep) -> Iterator[Any]:

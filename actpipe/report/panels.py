@@ -2,21 +2,21 @@
 
 | kind | content |
 |---|---|
-| `text` | parts: strings, {"token": id}, {"strong": "…"}, {"words": "…"} with token text between backticks |
+| `text` | parts: strings, in which token text stands between backticks, and {"strong": "…"} |
 | `strips` | where the scores stand: `Strips.of_unit` |
 | `windows` | {title, about, windows}: `windows.as_shown` of each |
 | `chart` | {title, about, chart, datasets}: one of the report's specifications and its data |
-| `lists` | columns of {title, about, tokens, values, texts} |
+| `lists` | columns of {title, about, rows: [[token, "…", per cent of the width]]} |
 | `units` | {title, about, units: [[member, number], "…"]}: links |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .member_units import MemberUnits
-from .payload import Vocabulary, number, numbers
+from .payload import Vocabulary, number, visible
 from .strips import Strips, share, three_digits, two_digits
 from .tables import Row
 from .windows import STRATA, as_shown
@@ -73,13 +73,8 @@ class Panels:
         total = self._units.tables.summary["tokens"]
         parts: list[Any] = [f"Fires on {unit['count']:,} of {total:,} tokens"]
         if unit["top_tokens"]:
-            token = self._vocabulary.use(unit["top_tokens"][:1])[0]
-            parts += [
-                "; ",
-                {"strong": share(unit["top_token_share"][0])},
-                " of its activation falls on ",
-                {"token": token},
-            ]
+            token = self._vocabulary.quoted(unit["top_tokens"][0])
+            parts += ["; ", {"strong": share(unit["top_token_share"][0])}, f" of its activation falls on {token}"]
         if unit["token_r2"] is not None:
             parts += [
                 "; the current token explains ",
@@ -93,7 +88,7 @@ class Panels:
         blocks = []
         judged = self._units.judgements.get(number_, [])
         for row in self._units.explanations.get(number_, []):
-            parts = [{"strong": row["source"][:1].upper() + row["source"][1:]}, ": ", {"words": row["text"]}, ". "]
+            parts = [{"strong": row["source"][:1].upper() + row["source"][1:]}, f": {visible(row['text'])}. "]
             if row["source"] == "rules":
                 parts += self._rules_score(number_)
             parts += [_judged(each) for each in judged if each["source"] == row["source"] and each["control"] is None]
@@ -136,16 +131,15 @@ class Panels:
         lists += [("Raises", logits, unit["top_logit_tokens"], unit["top_logits"], two_digits)]
         lists += [("Lowers", logits, unit["bottom_logit_tokens"], unit["bottom_logits"], two_digits)]
         return [
-            {
-                "title": title,
-                "about": about,
-                "tokens": self._vocabulary.use(tokens),
-                "values": numbers(values),
-                "texts": [write(value) for value in values],
-            }
+            {"title": title, "about": about, "rows": self._listed(tokens, values, write)}
             for title, about, tokens, values, write in lists
             if tokens
         ]
+
+    def _listed(self, tokens: list[int], values: list[float], write: Callable[[float], str]) -> list[list[Any]]:
+        largest = max(map(abs, values)) or 1.0
+        texts, widths = map(write, values), (round(100 * abs(value) / largest) for value in values)
+        return [list(row) for row in zip(self._vocabulary.use(tokens), texts, widths, strict=True)]
 
     def _neighbours(self, unit: Row) -> list[Block]:
         near = self._near.get(unit["feature"], [])

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +55,20 @@ def numbers(values: Iterable[float | None]) -> list[float | int | None]:
     return [number(value) for value in values]
 
 
+def visible(text: str) -> str:
+    """The text with a name in place of what a reader cannot see: control and format characters (bidirectional marks
+    too), halves of pairs, separators of lines."""
+    return text if text.isprintable() else "".join(map(_seen, text))
+
+
+def _seen(letter: str) -> str:
+    unseen = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return _NAMED.get(letter, f"⟨U+{ord(letter):04X}⟩") if unseen else letter
+
+
+_NAMED = {"\n": "↵", "\t": "⇥", "\r": "␍"}
+
+
 class Vocabulary:
     """Collects the tokens the page needs, so that it loads these and not a quarter of a million."""
 
@@ -66,6 +81,13 @@ class Vocabulary:
         self.used.update(ids)
         return ids
 
+    def text(self, token: int) -> str:
+        return visible(self._texts[token]) if 0 <= token < len(self._texts) else f"⟨token {token}⟩"
+
+    def quoted(self, token: int) -> str:
+        """Its text between backticks, as it stands in words."""
+        return f"`{self.text(token).replace('`', '⟨U+0060⟩')}`"
+
     def script(self) -> dict[str, list[Any]]:
         known = sorted(token for token in self.used if 0 <= token < len(self._texts))
-        return {"ids": known, "texts": [self._texts[token] for token in known]}
+        return {"ids": known, "texts": [self.text(token) for token in known]}

@@ -1,28 +1,22 @@
-// What every page does: elements, loading data, numbers for people, preferences, light and dark, links to sections.
+// What every page does: elements, loading data, numbers for people, preferences, light and dark.
 "use strict";
 
 const nonce = document.currentScript.nonce; // lets in the scripts of data/
-const arrived = new Map(); // key → gzip of JSON in base64, handed over by a data script
 const loading = new Map(); // key → promise of its value
+const receivers = new Map(); // key → what takes the gzip of JSON in base64 that a data script brings
 
 /** @param {string} id */
 const $ = (id) => document.getElementById(id);
 
-/** An element; attributes by name, `class` included, listeners as `onclick`; children are nodes or strings. */
+/** An element; attributes and style properties by name; children are nodes or strings. */
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name.startsWith("--")) node.style.setProperty(name, value);
-    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+    if (name.startsWith("--")) node.style.setProperty(name, value);
+    else if (value !== null && value !== false) node.setAttribute(name, value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  node.append(...children.filter((child) => child !== null));
   return node;
-}
-
-/** Called by every file under data/. */
-function receive(key, packed) {
-  arrived.set(key, packed);
 }
 
 /** The value of `key`, from inside this file or by script, since a page opened from a file may not fetch. */
@@ -36,19 +30,19 @@ function load(key) {
 }
 
 async function packed(key) {
-  const inside = $(`data/${key}`);
-  if (inside) return inside.textContent;
-  const script = make("script", { nonce, src: `data/${key}.js` });
-  await new Promise((resolve) => {
-    script.onload = script.onerror = resolve;
+  return $(`data/${key}`)?.textContent ?? new Promise((resolve, reject) => {
+    const script = make("script", { nonce, src: `data/${key}.js` });
+    receivers.set(key, resolve);
+    script.onload = script.onerror = () => {
+      script.remove(); // it has called receive, and resolved, before
+      reject(new Error(`data/${key}.js could not be read; keep index.html, data and assets together.`));
+    };
     document.head.append(script);
   });
-  script.remove();
-  const value = arrived.get(key);
-  arrived.delete(key);
-  if (value === undefined) throw new Error(`data/${key}.js could not be read. Keep index.html, data and assets together, or run actpipe analyze again.`);
-  return value;
 }
+
+/** Called by every file under data/. */
+const receive = (key, content) => receivers.get(key)(content);
 
 async function unpacked(base64) {
   const text = atob(base64);
@@ -58,49 +52,38 @@ async function unpacked(base64) {
 }
 
 /** Show an error to the reader. */
-function complain(error) {
-  $("notice").textContent = error.message;
-  $("notice").hidden = false;
-}
+const complain = (error) => { $("notice").textContent = error.message; };
 
-/** Read or write a preference; a browser may forbid both for files. */
+/** A preference, set first where a value is given; a browser may forbid them for files. */
 function remember(name, value) {
   try {
-    if (value === undefined) return localStorage.getItem(`actpipe.${name}`);
-    localStorage.setItem(`actpipe.${name}`, value);
-  } catch { /* not remembered */ }
-  return null;
+    if (value !== undefined) localStorage.setItem(`actpipe.${name}`, value);
+    return localStorage.getItem(`actpipe.${name}`);
+  } catch {
+    return null;
+  }
 }
 
-const WRITTEN = { // kind of number → how people read it
-  number: { maximumSignificantDigits: 3 },
-  tiny: { maximumSignificantDigits: 2, notation: "scientific" },
-  share: { maximumSignificantDigits: 2, style: "percent" },
-  unit: { minimumFractionDigits: 2, maximumFractionDigits: 2 },
-  integer: {},
-};
-const writers = Object.fromEntries(Object.entries(WRITTEN).map(([kind, options]) => [kind, new Intl.NumberFormat("en-US", { ...options, signDisplay: "negative" })]));
+// Kind of number → how people read it, in the words of d3-format.
+const WRITTEN = { number: ",.3~r", tiny: ".1~e", share: ".2~p", unit: ".2f", interval: ".2f", integer: ",d" };
+const { format } = vega.defaultLocale();
+const WRITERS = Object.fromEntries(Object.entries(WRITTEN).map(([kind, how]) => [kind, format(how)]));
 
 /** A number for reading: of a `kind` of WRITTEN. */
 function say(value, kind = "number") {
-  if (value === null || value === undefined) return "–";
+  if (value === null) return "–";
   const tiny = kind === "number" && value !== 0 && Math.abs(value) < 1e-4;
-  return writers[tiny ? "tiny" : kind].format(value).replace("-", "−");
+  return WRITERS[tiny ? "tiny" : kind](value);
 }
 
-/** Begin: the theme the reader chose, its button, the links of the bar; `redraw` draws everything in new colours. */
+/** Begin: the theme the reader chose and its button; `redraw` draws everything in new colours. */
 function dress(redraw) {
   const root = document.documentElement;
-  const chosen = remember("theme");
-  if (chosen) root.dataset.theme = chosen;
+  root.dataset.theme = remember("theme") ?? "";
   $("theme").addEventListener("click", () => {
     root.dataset.theme = getComputedStyle(root).colorScheme.startsWith("dark") ? "light" : "dark";
     remember("theme", root.dataset.theme);
     redraw();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  document.querySelectorAll("[data-section]").forEach((link) => link.addEventListener("click", (event) => {
-    event.preventDefault();
-    $(link.dataset.section).scrollIntoView();
-  }));
 }

@@ -20,7 +20,7 @@ import jinja2
 from actpipe.files import write_bytes
 
 from .payload import Written, packed, write_script
-from .theme import THEME
+from .theme import EMBED
 
 SOURCE = Path(__file__).parent
 VENDORED = SOURCE / "vendored"
@@ -29,7 +29,7 @@ TABLE = ("tabulator_simple.min.css", "tabulator.min.js")
 TOKENS = SOURCE / "tokens.js"  # for pages that show text of tokens
 _SHELL = (SOURCE / "page.css", SOURCE / "shell.js", SOURCE / "charts.js")
 
-_THEMED = ("theme", THEME)  # charts.js loads it
+_THEMED = ("theme", EMBED)  # charts.js loads it
 
 # Key, such as "units/12", and a JSON value: what `load(key)` of shell.js resolves to. In a folder it may be `Written`.
 Datum = tuple[str, Any]

@@ -53,9 +53,10 @@ def write_single_file(report: Path, target: Path, *, max_mb: float = 30.0, wante
     while True:
         chosen = _chosen(page.members, share) | named
         if len(chosen) * each <= MARGIN * room or share == _NONE:
-            break
+            written = _write(page, target, chosen, total, len(chosen), share)
+            if written.n_bytes <= limit or share == _NONE:
+                break
         share = _halved(share)
-    written = _write(page, target, chosen, total, len(chosen), share)
     if written.n_bytes > limit:
         target.unlink()
         raise Failure(

@@ -93,22 +93,23 @@ class _Drawn:
 
     def shared(self) -> dict[str, Any]:
         counts, _ = np.histogram(np.clip(self.known, *self._limits), BINS, self._limits)
-        shape = np.ceil(100 * counts / max(int(counts.max()), 1)).astype(int).tolist()
+        heights = np.ceil(100 * counts / max(int(counts.max()), 1))
+        shape = _outline(heights.astype(int).tolist())
         return {"title": self.strip.title, "about": self.strip.about, "shape": shape, "controls": self._controls()}
 
     def _controls(self) -> list[list[Any]]:
-        """[name, from, to, text] of each control."""
+        """[class of page.css, per cent of the width from, to, text] of each control."""
         found: dict[str, Floats] = {}
         if self.strip.metric is not None:
             found = {name: values for name, (_, values) in self.units.controls(self.strip.metric).items()}
         elif self.strip.column is not None:
             found = self.units.first_controls(self.strip.column)
         marks = []
-        for name, values in found.items():
+        for i, (name, values) in enumerate(found.items()):
             reach = np.percentile(values, (CHANCE[0], CHANCE[1], 50))
             low, high, middle = (self.strip.write(value) for value in reach.tolist())
             said = f"{name.replace('_', ' ')}: {low} to {high}, median {middle}"
-            marks.append([name, *self._percents(reach).tolist()[:2], said])
+            marks.append([f"chance control-{i}", *self._percents(reach).tolist()[:2], said])
         return marks
 
     @cached_property
@@ -127,3 +128,9 @@ class _Drawn:
             return None
         *where, above = self._marks[place]
         return [self.strip.write(float(self.values[place])), *where, f"above {above:.0%}"]
+
+
+def _outline(heights: list[int]) -> str:
+    """A histogram as a shape of CSS, in per cent of its box."""
+    steps = [f"{100 * (i + side) / len(heights):.1f}% {100 - h}%" for i, h in enumerate(heights) for side in (0, 1)]
+    return f"polygon(0% 100%, {', '.join(steps)}, 100% 100%)"

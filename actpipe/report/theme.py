@@ -78,3 +78,14 @@ THEME: dict[str, Any] = {
         "decile-label": {"color": "$muted", "fill": "$muted", "fontSize": 9, "align": "left", "dx": 2},
     },
 }
+
+# What charts.js gives to Vega-Embed.
+EMBED: dict[str, Any] = {
+    "ast": True,  # evaluated by the interpreter: the page's security policy forbids eval
+    "actions": False,
+    "renderer": "canvas",
+    "logLevel": 1,  # errors
+    "defaultStyle": False,
+    "tooltip": {"disableDefaultStyle": True, "id": "tooltip", "offsetX": 12, "offsetY": 12},
+    "config": THEME,
+}

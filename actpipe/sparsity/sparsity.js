@@ -107,14 +107,6 @@ async function showMeasure() {
   await drawHook();
 }
 
-async function redraw() {
-  if (!report) return;
-  views.forEach((view) => view.finalize());
-  views.clear();
-  await drawCells();
-  await showMeasure();
-}
-
 async function start() {
   dress(redraw);
   try { report = await load("sparsity"); } catch (error) { complain(error); return; }
@@ -127,7 +119,8 @@ async function start() {
     drawHook();
     document.querySelector(".row.one").scrollIntoView();
   }));
-  await redraw();
+  await drawCells();
+  await showMeasure();
   document.documentElement.dataset.ready = "true";
 }
 

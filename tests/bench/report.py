@@ -18,7 +18,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from actpipe.analysis.stage import chosen_scores
 from actpipe.analysis.table_writers import schemas
 from actpipe.report.member_units import METRICS
 from actpipe.report.page import write_page
+from tests.chromium import start, until
 
 PANELS = 1280  # units with all windows; the others have their strongest one
 MEMBER, HOOK = "blocks.9.hook_resid_post-relu-x2-l1_1-s0", "blocks.9.hook_resid_post"
@@ -169,16 +169,8 @@ class Tab:
     """A fresh browser."""
 
     def __init__(self) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
         self._profile = tempfile.mkdtemp()
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
-        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-            options.add_argument(flag)
-        options.add_argument(f"--user-data-dir={self._profile}")
-        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        self.driver = start(Path(self._profile))
         self.driver.set_script_timeout(300)
 
     def close(self) -> None:
@@ -231,9 +223,9 @@ def measure(page: Path, unit: int) -> dict[str, tuple[float, float]]:
     tab = Tab()
     try:
         tab.driver.get(page.as_uri())
-        _until(lambda: tab.driver.execute_script("return typeof table !== 'undefined' && table?.getDataCount() > 0"))
+        until(lambda: tab.driver.execute_script("return typeof table !== 'undefined' && table?.getDataCount() > 0"))
         rows_there = tab.driver.execute_script("return performance.now()")
-        _until(lambda: tab.driver.execute_script(f"return {_READY}"))
+        until(lambda: tab.driver.execute_script(f"return {_READY}"))
         found = {
             "first paint": (float(tab.driver.execute_script(f"return {_PAINT}")), 0.0),
             "table there": (float(rows_there), 0.0),
@@ -247,14 +239,6 @@ def measure(page: Path, unit: int) -> dict[str, tuple[float, float]]:
         return found
     finally:
         tab.close()
-
-
-def _until(condition: Callable[[], Any], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("The page did not get there in time.")
-        time.sleep(0.01)
 
 
 def main() -> None:
