@@ -19,15 +19,6 @@ LOG_LABELS = f"indexof([1e6, 2e6, 3e6, 5e6, 7e6], {_LEADING}) >= 0 ? datum.label
 DASHES = ([1, 0], [4, 3], [1, 2], [6, 2, 1, 2])  # of the lines of controls, in their order
 OWN = "features"  # the group of the dictionary's own units
 
-_MEMBER_TOOLTIP = [
-    alt.Tooltip("label:N", title="dictionary"),
-    alt.Tooltip("l0:Q", title="sparsity", format=".1f"),
-    alt.Tooltip("fvu:Q", title="FVU", format=".4f"),
-    alt.Tooltip("delta_ce:Q", title="ΔCE, nats", format=".4f"),
-    alt.Tooltip("score:Q", title="rules, F1", format=".3f"),
-    alt.Tooltip("dead:Q", title="dead", format=".1%"),
-]
-
 
 def pareto(score: str, title: str, sparsity: str) -> dict[str, Any]:
     """Sparsity against fidelity: one point a dictionary, joined within a series, coloured by a score."""
@@ -49,7 +40,14 @@ def pareto(score: str, title: str, sparsity: str) -> dict[str, Any]:
         size=alt.condition(is_chosen, alt.value(220), alt.value(90)),
         fill=alt.Fill("score:Q", title="rules, F1", scale=alt.Scale(zero=False)),
         fillOpacity=alt.condition(brush, alt.value(1), alt.value(0.25)),
-        tooltip=_MEMBER_TOOLTIP,
+        tooltip=_told(
+            ("label:N", "dictionary", ""),
+            ("l0:Q", "sparsity", ".1f"),
+            ("fvu:Q", "FVU", ".4f"),
+            ("delta_ce:Q", "ΔCE, nats", ".4f"),
+            ("score:Q", "rules, F1", ".3f"),
+            ("dead:Q", "dead", ".1%"),
+        ),
     )
     label = base.mark_text(style="member-label").encode(
         x=x, y=y, text="tag:N", opacity=alt.condition(is_chosen, alt.value(1), alt.value(0.75))
@@ -64,12 +62,9 @@ def distribution(title: str, controls: list[str], *, log: bool = False) -> dict[
     x = alt.X("low:Q", title=title, scale=scale, axis=axis, bin="binned")
     y = alt.Y("share:Q", title="share of features", axis=alt.Axis(format="~%", tickCount=4), stack=None)
     form = ".3%" if log else ".2f"
-    tooltip = [
-        alt.Tooltip("low:Q", title="from", format=form),
-        alt.Tooltip("high:Q", title="to", format=form),
-        alt.Tooltip("n:Q", title="features", format=","),
-        alt.Tooltip("share:Q", title="share", format=".1%"),
-    ]
+    tooltip = _told(
+        ("low:Q", "from", form), ("high:Q", "to", form), ("n:Q", "features", ","), ("share:Q", "share", ".1%")
+    )
     bars = _of_member().transform_filter(f"datum.group === '{OWN}'").mark_bar(style="trained")
     layers: list[alt.Chart] = [bars.encode(x=x, x2="high:Q", y=y, tooltip=tooltip)]
     for control, dash in zip(controls, DASHES, strict=False):
@@ -88,13 +83,8 @@ def by_density(stratum: str, metric: str, groups: list[str], densities: list[str
     colour = alt.Color(
         "group:N", title=None, sort=groups, legend=alt.Legend(orient="top", labelExpr=_WORDS, symbolStrokeWidth=3)
     )
-    tooltip = [
-        alt.Tooltip("group:N", title="of"),
-        alt.Tooltip("n:Q", title="units", format=","),
-        alt.Tooltip("p50:Q", title="median", format=".3f"),
-        alt.Tooltip("p10:Q", title="10 %", format=".3f"),
-        alt.Tooltip("p90:Q", title="90 %", format=".3f"),
-    ]
+    percentiles = (("p50:Q", "median", ".3f"), ("p10:Q", "10 %", ".3f"), ("p90:Q", "90 %", ".3f"))
+    tooltip = _told(("group:N", "of", ""), ("n:Q", "units", ","), *percentiles)
     whole = own.mark_rule().encode(x=x, xOffset=side, y=y, y2="p90:Q", color=colour)
     half = own.mark_bar(width={"band": 0.7}, opacity=0.6).encode(
         x=x, xOffset=side, y=alt.Y("p25:Q"), y2="p75:Q", color=colour, tooltip=tooltip
@@ -127,11 +117,9 @@ def unit_map() -> dict[str, Any]:
             y=alt.Y("r2:Q", title="token R²", scale=alt.Scale(nice=False, zero=False)),
             y2="r2_high:Q",
             fillOpacity=alt.FillOpacity("n:Q", scale=alt.Scale(type="sqrt", range=[0.12, 1]), legend=None),
-            tooltip=[
-                alt.Tooltip("density:Q", title="density from", format=".3%"),
-                alt.Tooltip("r2:Q", title="token R² from", format=".2f"),
-                alt.Tooltip("n:Q", title="features", format=","),
-            ],
+            tooltip=_told(
+                ("density:Q", "density from", ".3%"), ("r2:Q", "token R² from", ".2f"), ("n:Q", "features", ",")
+            ),
         )
         .add_params(brush, _member())
     )
@@ -213,11 +201,12 @@ def _tokens() -> alt.Y:
 
 
 def _counted(form: str) -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("low:Q", title="from", format=form),
-        alt.Tooltip("high:Q", title="to", format=form),
-        alt.Tooltip("n:Q", title="tokens", format=","),
-    ]
+    return _told(("low:Q", "from", form), ("high:Q", "to", form), ("n:Q", "tokens", ","))
+
+
+def _told(*rows: tuple[str, str, str]) -> list[alt.Tooltip]:
+    """Lines of a tooltip: field, title, and how a number is written."""
+    return [alt.Tooltip(field, title=title, format=form or alt.Undefined) for field, title, form in rows]
 
 
 def finished(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int = HEIGHT) -> dict[str, Any]:
