@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +21,7 @@ from actpipe.compare.schemas import SCHEMAS
 from actpipe.compare.stage import compared as compared_arms
 from actpipe.errors import Damaged, Missing, Misuse
 from actpipe.progress import silent
+from tests.comparison_words import agree
 from tests.planted_arms import METRIC, Planted, write_report
 
 
@@ -258,6 +260,7 @@ def test_words_tables_and_summary_say_the_same(tmp_path: Path) -> None:
     for row, sentence in zip(claims, said["claims"], strict=True):
         assert sentence.startswith(f"{row['claim']} between {row['first']} and {row['second']}")
         assert sentence.endswith(row["reason"])
+    assert agree(out) == 6
     drawn = {path.stem for path in (out / "figures").glob("*.png")}
     assert drawn == {path.stem for path in (out / "figures").glob("*.svg")}
     assert {"loss", "rules_f1_std-sparsity", "differences"} <= drawn
@@ -269,6 +272,28 @@ def test_words_tables_and_summary_say_the_same(tmp_path: Path) -> None:
         assert table.schema.equals(schema, check_metadata=True)
         assert not any(isinstance(v, float) and np.isnan(v) for row in table.to_pylist() for v in row.values())
     assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("claims", "claim", "better"),
+        ("verdicts", "verdict", "worse"),
+        ("pairs", "difference", 0.001),
+        ("pairs", "p_holm", 0.5),
+        ("pairs", "low", -0.2),
+    ],
+)
+def test_words_that_the_tables_do_not_say_are_found(tmp_path: Path, table: str, column: str, value: Any) -> None:
+    """So that the check of words against tables can fail."""
+    arms = [write_report(tmp_path / str(i), [Planted(seed=i, level=0.6 - i / 10)], analysed_l0=8.0) for i in range(2)]
+    written(tmp_path, *arms)
+    path = tmp_path / "out" / "parquet" / f"{table}.parquet"
+    known = pq.read_table(path)
+    changed = pa.array([value] * len(known), known.schema.field(column).type)
+    pq.write_table(known.set_column(known.schema.get_field_index(column), known.schema.field(column), changed), path)
+    with pytest.raises(AssertionError):
+        agree(tmp_path / "out")
 
 
 def test_tables_are_those_of_the_format_s_page() -> None:

@@ -15,10 +15,19 @@ import pytest
 import torch
 
 from cli.__main__ import COMMANDS, Commands
-from tests.replications import clean_and_ablated, few_seeds, page, self_ablation, sparse_dictionaries, tied_and_l1, toys
+from tests.replications import (
+    clean_and_ablated,
+    crate,
+    few_seeds,
+    page,
+    self_ablation,
+    sparse_dictionaries,
+    tied_and_l1,
+    toys,
+)
 from tests.replications.page import Page, drawn, filled, marks
 
-PAGES = [sparse_dictionaries.PAGE, tied_and_l1.PAGE, self_ablation.PAGE]
+PAGES = [sparse_dictionaries.PAGE, tied_and_l1.PAGE, self_ablation.PAGE, crate.PAGE]
 every_page = pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
 
 

@@ -20,11 +20,11 @@ class Comparison(TableFolder):
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise Damaged(f"{path} is not readable JSON ({error}); run `actpipe compare --overwrite`.") from error
+            raise Damaged(f"{path} is not readable JSON ({error}); run the same `actpipe compare` again.") from error
         if (summary.get("format"), summary.get("version")) != (FORMAT, VERSION):
             raise Mismatch(
                 f"{path} says format {summary.get('format')!r} version {summary.get('version')!r}, and this actpipe "
-                f"reads {FORMAT!r} version {VERSION}; run `actpipe compare --overwrite`."
+                f"reads {FORMAT!r} version {VERSION}; run the same `actpipe compare` again."
             )
         return cls(folder, summary)
 

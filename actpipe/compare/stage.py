@@ -79,8 +79,8 @@ def compared(
     replicates = _replicates(len(metrics) * n_pairs)
     if 2 * len(HEADLINE) * n_pairs > ALPHA * replicates:
         progress.say(f"{n_pairs} pairs are too many for Holm's correction to leave any difference; compare fewer arms.")
-    stood = _stands(arms, metrics, config.seed, replicates, progress)
-    twins = _stands([arm.twin for arm in arms if arm.twin], metrics, config.seed, replicates, progress, layers=False)
+    stood = _stands(arms, metrics, config.seed, progress)
+    twins = _stands([arm.twin for arm in arms if arm.twin], metrics, config.seed, progress, layers=False)
     tables: dict[str, list[Row]] = {"means": [], "designs": [], "pairs": [], "verdicts": []}
     pairs: dict[bool, list[Sides]] = {}
     for twin, stands in ((False, stood), (True, twins)):
@@ -111,9 +111,10 @@ def compared(
 
 
 def _stands(
-    arms: Sequence[Arm], metrics: Sequence[Metric], seed: int, replicates: int, progress: Progress, layers: bool = True
+    arms: Sequence[Arm], metrics: Sequence[Metric], seed: int, progress: Progress, layers: bool = True
 ) -> list[Stand]:
-    """Each arm at all layers together, with every metric; and, by headline metrics, at each layer that all have."""
+    """Each arm at all layers together, with every metric; and, by headline metrics, at each layer that all have. Fewer
+    metrics are a smaller family, and need fewer replicates."""
     from actpipe.analysis.threads import one_thread_each
 
     from .measures import HEADLINE
@@ -125,9 +126,15 @@ def _stands(
     several = layers and max((len(arm.layers) for arm in arms), default=0) > 1
     asked = [(arm, ALL, metrics if layers else headline) for arm in arms]
     asked += [(arm, layer, headline) for layer in shared for arm in arms] if several and headline else []
+
+    def drawn(one: tuple[Arm, str, Sequence[Metric]]) -> Stand:
+        arm, place, chosen = one
+        replicates = _replicates(len(chosen) * math.comb(len(arms), 2))
+        return stand(arm, place, chosen, seed=seed, replicates=replicates)
+
     found = []
     with progress.bar("Drawing intervals", len(asked), "arms") as bar, one_thread_each(len(asked)) as pool:
-        for each in pool.map(lambda one: stand(*one, seed=seed, replicates=replicates), asked):
+        for each in pool.map(drawn, asked):
             found.append(each)
             bar.advance(1)
     return found
