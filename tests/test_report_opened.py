@@ -125,5 +125,5 @@ def test_what_another_version_wrote_is_refused(folder: Path, tmp_path: Path) -> 
     with pytest.raises(Mismatch, match="version 99"):
         actpipe.open_report(tmp_path)
     (tmp_path / "compare.json").write_text("{")
-    with pytest.raises(Damaged, match="actpipe compare --overwrite"):
+    with pytest.raises(Damaged, match="run the same `actpipe compare` again"):
         actpipe.open_report(tmp_path)
