@@ -19,7 +19,7 @@ from .payload import Vocabulary
 from .shell import CHARTS, SOURCE, TABLE, TOKENS, Datum, Page
 from .strips import Strips
 from .tables import ReportTables, Row
-from .verdicts import HEADLINE, lints, verdicts
+from .verdicts import DIGITS, HEADLINE, lints, verdicts
 
 __all__ = ["HEADLINE", "ReportPage", "write_page"]
 
@@ -185,7 +185,8 @@ def _headline(members: Sequence[Row], means: Sequence[Row]) -> list[dict[str, An
     """For each member and metric its mean, and how far above the hardest control; nothing where no score was asked."""
     rows = {(row["member"], row["metric"]): row for row in means}
     present = [metric for metric in HEADLINE if any((member["member"], metric) in rows for member in members)]
-    cells = [[rows.get((member["member"], metric)) for metric in present] for member in members]
+    found = [[rows.get((member["member"], metric)) for metric in present] for member in members]
+    cells = [[row and {**row, "digits": DIGITS.get(row["metric"], 2)} for row in each] for each in found]
     return [{"metrics": [HEADLINE[metric] for metric in present], "cells": cells}] if present else []
 
 

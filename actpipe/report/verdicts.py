@@ -14,6 +14,7 @@ HEADLINE = {
     "ms_c": "MonoSemanticity",
     "ms_beyond_words": "beyond words",
 }
+DIGITS = {"ms_c": 3, "ms_beyond_words": 3}  # behind the point, where the scale asks for more than 2
 _CLAIMS = {
     "rules_f1_std": "Rules tell when features fire",
     "concept_f1_std": "Features are concepts of the bank",
@@ -47,7 +48,8 @@ def _verdict(metric: str, rows: Sequence[Row], labels: dict[str, str]) -> Senten
             holds=False,
         )
     reach = (
-        f"Δ {min(row['delta'] for row in better):.2f} to {max(row['delta'] for row in better):.2f}"
+        f"Δ {_written(metric, min(row['delta'] for row in better))} to "
+        f"{_written(metric, max(row['delta'] for row in better))}"
         if len(better) > 1
         else f"Δ {_interval(better[0])}"
     )
@@ -101,7 +103,12 @@ def _listed(rows: Sequence[Row], labels: dict[str, str]) -> str:
 
 
 def _interval(row: Row) -> str:
-    return f"{row['delta']:.2f} [{row['delta_low']:.2f}, {row['delta_high']:.2f}]"
+    low, middle, high = (_written(row["metric"], row[name]) for name in ("delta_low", "delta", "delta_high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def _written(metric: str, value: float) -> str:
+    return f"{value:.{DIGITS.get(metric, 2)}f}"
 
 
 def _name(control: str) -> str:
