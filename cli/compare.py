@@ -40,9 +40,8 @@ def command(arms: tuple[str, ...], out: Path, as_json: bool, quiet: bool, **opti
     seeds, or levels of sparsity. What is not a report is read on one text, analysed and measured here, and kept.
     """
     from actpipe.compare import compare
-    from actpipe.compare.matching import matching_rows
-    from actpipe.compare.words import design_rows
 
+    from .comparison_lines import comparison_lines, terminal_width
     from .progress import progress_for
 
     found = compare(CompareConfig(arms=arms, out=out, **options), progress_for(quiet=quiet))
@@ -50,18 +49,5 @@ def command(arms: tuple[str, ...], out: Path, as_json: bool, quiet: bool, **opti
     if as_json:
         click.echo(json.dumps(found))
         return
-    for rows in (matching_rows(found["arms"]), design_rows(tables["designs"])):
-        for line in aligned(rows):
-            click.echo(line)
-        click.echo()
-    for lint in found["lints"]:
-        click.echo(f"Lint {lint['number']}, {lint['name']}: {lint['text']}")
-    for text in (*found["verdicts"], *found["claims"]):
-        click.echo(text)
-    click.echo(f"{out / 'index.html'}: the same to read, with figures; tables beside it.")
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Cells in columns as wide as the widest."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for line in comparison_lines(found, tables, terminal_width()):
+        click.echo(line)

@@ -39,8 +39,10 @@ def test_two_reports_are_compared_and_everything_says_the_same(reports: Path) ->
     written = json.loads((out / "compare.json").read_text())
     assert [arm["arm"] for arm in written["arms"]] == ["crate-report", "topk-report"]
     for said in (*written["claims"], *written["verdicts"], *(lint["text"] for lint in written["lints"])):
-        assert said in done.stdout
         assert said in (out / "summary.md").read_text().replace("&lt;", "<")
+    assert done.stdout.replace("\n", " ").startswith(written["claims"][0])
+    for place in ("index.html", "summary.md", "figures", "parquet"):
+        assert f"made/compare/{place}" in done.stdout
     assert any(lint["name"] == "few seeds" for lint in written["lints"])
     table = pq.read_table(out / "parquet" / "verdicts.parquet").to_pylist()
     assert {row["verdict"] for row in table} <= {"undecided", "no overlap"}  # a few units an arm decide nothing

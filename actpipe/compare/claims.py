@@ -12,6 +12,7 @@ What holds in part is withheld, and the reason says which part fails.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from actpipe.analysis.statistics.intervals import FEW_SEEDS
 
@@ -24,6 +25,14 @@ from .verdicts import OPPOSITE
 
 PRIMARY = HEADLINE[0]
 MATCHED = (ISO_PARAMETER, ISO_LOSS)
+HYPERVOLUME, TWINS = "hypervolume", "twins"  # the parts of the rule that are not designs
+
+
+class Said(NamedTuple):
+    claim: str
+    reason: str
+    looks: str | None = None  # of what is withheld: what would be claimed of the first arm
+    lacks: tuple[str, ...] = ()  # and which parts of the rule fail
 
 
 def claim_rows(sides: Sequence[Sides], verdicts: Sequence[Row], volumes: Sequence[Row]) -> list[Row]:
@@ -42,25 +51,26 @@ def _claim(sides: Sides, verdicts: Sequence[Row], volumes: Sequence[Row]) -> Row
         (row for row in volumes if (row["first"], row["second"], row["place"], row["metric"])
          == (*sides.names, ALL, PRIMARY)), None
     )  # fmt: skip
-    claim, reason = _said(sides, mine, volume)
+    said = _said(sides, mine, volume)
     exploratory = min(sides.seeds) < FEW_SEEDS
-    return {"first": sides.names[0], "second": sides.names[1], "claim": claim, "reason": reason,
+    return {"first": sides.names[0], "second": sides.names[1], **said._asdict(),
             "exploratory": exploratory, "seeds": min(sides.seeds)}  # fmt: skip
 
 
-def _said(sides: Sides, verdicts: Sequence[Row], volume: Row | None) -> tuple[str, str]:
+def _said(sides: Sides, verdicts: Sequence[Row], volume: Row | None) -> Said:
     trained = [row for row in verdicts if not row["twin"]]
     if sides.same:
-        return "no difference", "Their units are the same ones."
+        return Said("no difference", "Their units are the same ones.")
     if all(sides.design(name).status == "no overlap" for name in MATCHED):
-        return "no overlap", f"There is {sides.design(ISO_LOSS).reason}.{_ahead(sides, volume)}"
+        return Said("no overlap", f"There is {sides.design(ISO_LOSS).reason}.{_ahead(sides, volume)}")
     leading = _leading(trained, volume)
     if leading is None:
         return _undirected(trained, sides.design(ISO_LOSS))
     lacking = _lacking(sides, leading, trained, [row for row in verdicts if row["twin"]], volume)
     if not lacking:
-        return leading, "It holds at equal parameters and at equal loss, in hypervolume, and not before training."
-    return "withheld", f"The first arm looks {leading}, but {'; '.join(lacking)}."
+        return Said(leading, "It holds at equal parameters and at equal loss, in hypervolume, and not before training.")
+    reason = f"The first arm looks {leading}, but {'; '.join(lacking.values())}."
+    return Said("withheld", reason, leading, tuple(lacking))
 
 
 def _leading(verdicts: Sequence[Row], volume: Row | None) -> str | None:
@@ -73,45 +83,48 @@ def _leading(verdicts: Sequence[Row], volume: Row | None) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _undirected(verdicts: Sequence[Row], iso_loss: Design) -> tuple[str, str]:
+def _undirected(verdicts: Sequence[Row], iso_loss: Design) -> Said:
     said = {row["verdict"] for row in verdicts if row["design"] in MATCHED}
     if len(said & set(OPPOSITE)) > 1:
-        return "undecided", "Metrics and designs name different arms."
+        return Said("undecided", "Metrics and designs name different arms.")
     if iso_loss.status == "no overlap":
-        return "no overlap", f"There is {iso_loss.reason}."
+        return Said("no overlap", f"There is {iso_loss.reason}.")
     if said == {"no difference"}:
-        return "no difference", "Every headline metric lies within the margin in every design."
+        return Said("no difference", "Every headline metric lies within the margin in every design.")
     if "no overlap" in said:
-        return "no overlap", "Densities of the units hardly overlap."
-    return "undecided", "No headline metric decides."
+        return Said("no overlap", "Densities of the units hardly overlap.")
+    return Said("undecided", "No headline metric decides.")
 
 
-def _lacking(sides: Sides, leading: str, trained: Sequence[Row], twins: Sequence[Row], volume: Row | None) -> list[str]:
-    lacking = []
+def _lacking(
+    sides: Sides, leading: str, trained: Sequence[Row], twins: Sequence[Row], volume: Row | None
+) -> dict[str, str]:
+    """Part of the rule that fails → how."""
+    lacking = {}
     if volume is None:
-        lacking.append("hypervolumes cannot be computed without losses")
+        lacking[HYPERVOLUME] = "hypervolumes cannot be computed without losses"
     elif _side(volume) != leading:
-        lacking.append("the interval of the difference in hypervolume does not exclude 0 on that side")
+        lacking[HYPERVOLUME] = "the interval of the difference in hypervolume does not exclude 0 on that side"
     for name in MATCHED:
         design = sides.design(name)
         if design.status != "matched":
-            lacking.append(f"the {name} design has no levels to compare ({design.reason})")
+            lacking[name] = f"the {name} design has no levels to compare ({design.reason})"
             continue
         won = [row["metric"] for row in trained if row["design"] == name and row["verdict"] == leading]
         if PRIMARY not in won or len(won) < 2:
             of = f"only {' and '.join(won)} says so" if won else "no metric says so"
-            lacking.append(f"in the {name} design {of}, where {PRIMARY} and another must")
-    if models(sides.first.arm) != models(sides.second.arm):
-        lacking += _of_twins(sides, leading, twins)
+            lacking[name] = f"in the {name} design {of}, where {PRIMARY} and another must"
+    if models(sides.first.arm) != models(sides.second.arm) and (how := _of_twins(sides, leading, twins)):
+        lacking[TWINS] = how
     return lacking
 
 
-def _of_twins(sides: Sides, leading: str, twins: Sequence[Row]) -> list[str]:
+def _of_twins(sides: Sides, leading: str, twins: Sequence[Row]) -> str:
     missing = [stood.arm.name for stood in sides[:2] if stood.arm.twin is None]
     if missing:
-        return [f"{' and '.join(missing)} has no untrained twin" if len(missing) == 1 else "neither has a twin"]
+        return f"{missing[0]} has no untrained twin" if len(missing) == 1 else "neither has a twin"
     shown = sorted({row["metric"] for row in twins if row["verdict"] == leading})
-    return [f"the untrained twins show the same ({', '.join(shown)})"] if shown else []
+    return f"the untrained twins show the same ({', '.join(shown)})" if shown else ""
 
 
 def _ahead(sides: Sides, volume: Row | None) -> str:

@@ -152,9 +152,9 @@ def matching_rows(arms: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         "text": lambda arm: f"{_text(arm['dataset'])}, {arm['tokens']:,} tokens, {arm['documents']:,} documents",
         "parameters beside the tables": lambda arm: _list(f"{n:,}" for n in arm["parameters"]),
         "tokens in training": lambda arm: _list(f"{n:,}" for n in arm["trained_tokens"]),
-        "loss (nats)": lambda arm: _ends(arm["loss"], ".3f") if arm["scale"] == "system" else "not recorded",
-        "rise of the loss (nats)": lambda arm: "–" if arm["scale"] == "system" else _ends(arm["loss"], ".3f"),
-        "L0_eff": lambda arm: _ends(arm["l0"], ".3g") if arm["scale"] == "system" else "not recorded",
+        "loss (nats)": lambda arm: ends(arm["loss"], ".3f") if arm["scale"] == "system" else "not recorded",
+        "rise of the loss (nats)": lambda arm: "–" if arm["scale"] == "system" else ends(arm["loss"], ".3f"),
+        "L0_eff": lambda arm: ends(arm["l0"], ".3g") if arm["scale"] == "system" else "not recorded",
         "number of units": lambda arm: f"{arm['units']:,} of {arm['width']:,}",
         "alive": lambda arm: f"{arm['alive']:.1%}",
         "median density": lambda arm: _text(arm["median_density"]),
@@ -175,6 +175,7 @@ def _list(values: Iterable[str]) -> str:
     return ", ".join(value for value in values if value) or "–"
 
 
-def _ends(values: Sequence[float], form: str) -> str:
+def ends(values: Sequence[float], form: str) -> str:
+    """`14 to 20`, `14`, or that it is not recorded."""
     said = list(dict.fromkeys(format(value, form) for value in values))
     return " to ".join(said) or "not recorded"

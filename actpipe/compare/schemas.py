@@ -56,7 +56,12 @@ _FIELDS: Mapping[str, Fields] = {
     ],
     "surfaces": [*_texts("arm", "metric"), *_numbers("loss_bound", "l0_bound", "attained", "low", "high")],
     "verdicts": [*_PAIR, *_texts("metric", "role", "stratum", "verdict", "reason"), ("exploratory", _FLAG)],
-    "claims": [*_texts("first", "second", "claim", "reason"), ("exploratory", _FLAG), *_counts("seeds")],
+    "claims": [
+        *_texts("first", "second", "claim", "reason", "looks"),
+        ("lacks", pa.list_(pa.field("element", _TEXT))),
+        ("exploratory", _FLAG),
+        *_counts("seeds"),
+    ],
 }
 SCHEMAS = {name: pa.schema(fields, metadata=_ABOUT) for name, fields in _FIELDS.items()}
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .designs import AS_GIVEN, ISO_LOSS, ISO_PARAMETER
-from .matching import matching_rows
+from .matching import ends, matching_rows
+from .measures import HEADLINE
 from .stand import Row
 from .systems import ALL
 
@@ -96,6 +97,22 @@ def summary_of(found: Mapping[str, Any], tables: Mapping[str, Sequence[Row]], fi
         "",
     ]
     return "\n\n".join(_joined(parts))
+
+
+def arm_rows(arms: Sequence[Mapping[str, Any]], means: Sequence[Row]) -> list[list[str]]:
+    """A row an arm: what it costs, and the first headline metric that any has, above its hardest control. Ranges are
+    over levels; the interval is that of an arm with one."""
+    own = [row for row in means if (row["place"], row["stratum"], row["twin"]) == (ALL, "all", False) and row["n"]]
+    metric = next((name for name in HEADLINE if any(row["metric"] == name for row in own)), HEADLINE[0])
+    rows = []
+    for arm in arms:
+        scored = [row for row in own if (row["arm"], row["metric"]) == (arm["arm"], metric)]
+        loss = ends(arm["loss"], ".3f" if arm["scale"] == "system" else "+.3f")
+        above = ends(sorted(row["delta"] for row in scored), ".3f")
+        if len(scored) == 1:
+            above = _with_interval(scored[0]["delta"], scored[0]["delta_low"], scored[0]["delta_high"])
+        rows.append([arm["arm"], loss, ends(arm["l0"], ".3g"), above])
+    return [["arm", "loss", "L0_eff", f"{metric} − control"], *rows]
 
 
 def mean_rows(means: Sequence[Row]) -> list[list[str]]:

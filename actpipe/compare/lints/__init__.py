@@ -6,8 +6,10 @@ Numbers are those of the list in docs/how-to/compare.md, which also says why the
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from actpipe.compare.matching import Matched
 from actpipe.compare.pairs import Sides
@@ -17,7 +19,9 @@ from .of_arms import OF_ARMS
 from .of_pairs import OF_PAIRS
 from .subject import Pair, Subject
 
-__all__ = ["Lint", "lints"]
+__all__ = ["Count", "Lint", "counted", "lints"]
+
+WITHHOLD = frozenset({1, 3, 4, 15, 16})  # numbers of what a claim fails by (claims.py)
 
 
 class Lint(NamedTuple):
@@ -41,3 +45,22 @@ def lints(
     of_pairs = [(number, name, check(pair)) for number, name, check in OF_PAIRS for pair in pairs]
     found = [Lint(number, name, text) for number, name, text in (*of_arms, *of_pairs) if text]
     return sorted(found, key=lambda lint: lint.number)
+
+
+class Count(NamedTuple):
+    number: int
+    name: str
+    times: int
+    of: int
+    what: str  # `arms` or `pairs`
+
+
+def counted(fired: Sequence[Mapping[str, Any]], n_arms: int) -> list[Count]:
+    """How often each fires, from `lints` of compare.json, the worst first: what withholds claims, then the rest; of
+    each the most frequent first."""
+    of_arms = {(number, name) for number, name, _ in OF_ARMS}
+    found = []
+    for (number, name), times in Counter((lint["number"], lint["name"]) for lint in fired).items():
+        what, of = ("arms", n_arms) if (number, name) in of_arms else ("pairs", math.comb(n_arms, 2))
+        found.append(Count(number, name, times, of, what))
+    return sorted(found, key=lambda each: (each.number not in WITHHOLD, -each.times / each.of, each.number))
