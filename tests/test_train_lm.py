@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from actpipe.harvest.model import load_model
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.evaluation import evaluate
 from actpipe.pretraining.probe import plan
+from actpipe.pretraining.publishing import command
 from actpipe.pretraining.recipes import read_recipe
 from actpipe.pretraining.stage import LMResult, architecture_class, architecture_for, train_lm
+from cli.train_lm import command as train_lm_command
 from tests.command_line import run
 from tests.lm_runs import small, weights_of
 
@@ -28,6 +31,18 @@ from tests.lm_runs import small, weights_of
 def trained(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainLMConfig, LMResult]:
     config = small(text_file, tmp_path_factory.mktemp("trained") / "lm", tokens=150 * 128)
     return config, train_lm(config)
+
+
+def test_the_command_on_the_card_gives_the_configuration_back(tmp_path: Path) -> None:
+    config = small(
+        tmp_path / "my text.txt", tmp_path / "lm", lr=1e-3 / 3, warmup=1e-7, lr_floor=0.1234567891, clip=0.0, seed=3
+    )
+    words = shlex.split(command(config))
+    assert words[:2] == ["actpipe", "train-lm"]
+    typed = train_lm_command.make_context("train-lm", words[2:]).params
+    found = TrainLMConfig(**{field.name: typed[field.name] for field in fields(TrainLMConfig)})
+    elsewhere = {name: getattr(config, name) for name in ("device", "out", "tokens_cache")}
+    assert replace(found, **elsewhere) == config
 
 
 def test_the_loss_falls_far_below_that_of_guessing(trained: tuple[TrainLMConfig, LMResult]) -> None:

@@ -123,5 +123,5 @@ def command(config: TrainLMConfig) -> str:
             continue
         flag = "--" + field.name.replace("_", "-")
         for each in value if isinstance(value, tuple) else (value,):
-            words += [flag, f"{each:g}" if isinstance(each, float) else str(each)]
+            words += [flag, str(each)]  # of a float, all its digits: with fewer it would be another training
     return shlex.join(words)
