@@ -331,12 +331,24 @@ def test_dark_and_light_are_switched_and_remembered(page: Callable[..., Any]) ->
 
 def test_print_leaves_out_what_cannot_be_used_on_paper(page: Callable[..., Any], browser: Any) -> None:
     visible = "return arguments[0].map((name) => getComputedStyle(document.querySelector(name)).display !== 'none')"
-    names = [".bar", "#table", ".tools", "main", "#panel"]
+    names = [".bar", "#units", ".tools", "main", "#panel"]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert page().execute_script(visible, names) == [False, False, False, True, False]
         assert page(f"#u={MEMBER}/3").execute_script(visible, names) == [False, False, False, False, True]
     finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_no_table_is_cut_on_paper(page: Callable[..., Any], browser: Any) -> None:
+    wider = "return [...document.querySelectorAll('.wide')].map((each) => each.scrollWidth - each.clientWidth)"
+    paper = {"width": 718, "height": 1046, "deviceScaleFactor": 1, "mobile": False}  # A4 within margins of 10 mm
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    try:
+        assert set(page().execute_script(wider)) == {0}
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
