@@ -254,6 +254,7 @@ def test_alpha_of_each_head_is_learned():
         ("topk:k=0", Misuse, "above 0, not 0"),
         ("topk:k=2.5", Misuse, "k of the attention map topk is a number"),
         ("kwta:k=-1", Misuse, "above 0, not -1"),
+        ("topk:k=2,k=3", Misuse, "'topk:k=2,k=3' sets k more than once"),
     ],
 )
 def test_a_map_that_is_not_there_is_a_sentence(text, error, said):

@@ -184,6 +184,7 @@ def test_the_name_of_the_dataset_says_which_documents() -> None:
         ("actpipe:factorlang,seed=x", "no 'seed=x'; it has seed=N, start=N, documents=N, words=N"),
         ("actpipe:factorlang,topics=3", "no 'topics=3'"),
         ("actpipe:factorlang,documents=0", "no documents=0; give 1 or more"),
+        ("actpipe:factorlang,seed=3,seed=4", "seed=3,seed=4' gives seed more than once"),
         ("actpipe:stories", "no dataset 'actpipe:stories'"),
     ],
 )

@@ -56,6 +56,8 @@ class FactorLang(Corpus):
             key, _, value = option.partition("=")
             if key not in _OPTIONS or not value.isdecimal():
                 raise Misuse(f"{NAME} has no {option!r}; it has {', '.join(f'{known}=N' for known in _OPTIONS)}.")
+            if _OPTIONS[key] in fields:
+                raise Misuse(f"{name!r} gives {key} more than once.")
             fields[_OPTIONS[key]] = int(value)
         return cls(**fields)
 

@@ -40,6 +40,8 @@ def normaliser(text: str) -> Normaliser:
         if key not in types:
             known = f"it has {', '.join(types)}" if types else "it has none"
             raise Misuse(f"The attention map {name} has no setting {key!r}; {known}.")
+        if key in given:
+            raise Misuse(f"The attention map {text!r} sets {key} more than once.")
         try:
             given[key] = types[key](value)
         except ValueError:
