@@ -75,7 +75,7 @@ class Windows:
 
         self._top = Runs(by_unit(parts("examples", "rank")))
         samples = parts("samples", "stratum") if tables.has("samples") else iter(())
-        self._samples = Runs(by_unit(thinned(part) for part in samples if part.num_rows))
+        self._samples = Runs(by_unit(thinned(samples)))
 
     def of(self, number: int) -> tuple[list[Row], list[Row]]:
         return self._top.of(number), self._samples.of(number)

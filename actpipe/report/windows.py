@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from .predicted import Predictor
 from .tables import Row
@@ -57,19 +58,37 @@ def _values(column: pa.Array) -> list[Any]:
     return [flat[start:end] for start, end in pairwise([0, *ends])]
 
 
-def thinned(table: pa.Table) -> pa.Table:
-    """Without rows of samples.parquet that no panel shows: of each stratum of a unit the first ones in its order."""
-    stratum = table["stratum"]
-    decile = np.asarray(pc.starts_with(stratum, "decile"))
-    near, uniform = (np.asarray(pc.equal(stratum, name)) for name in ("near_miss", "uniform"))
-    limit = np.select([decile, near, uniform], [PER_DECILE, NEAR_MISSES, SEARCHED], 0)
-    code = stratum.combine_chunks().dictionary_encode().indices.to_numpy()
-    feature = table["feature"].to_numpy()
-    fresh = np.ones(table.num_rows, dtype=bool)
+def thinned(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Without rows of samples.parquet that no panel shows: of each stratum of a unit the first ones in its order.
+
+    A unit may begin in one table and end in the next.
+    """
+    last, counted = None, 0  # the unit and stratum of the row before, and how many rows of them there were
+    for table in tables:
+        if not table.num_rows:
+            continue
+        strata, features = table["stratum"].combine_chunks(), table["feature"]
+        fresh = _fresh(strata, features)
+        place = np.arange(table.num_rows)
+        rank = place - np.maximum.accumulate(np.where(fresh, place, 0))
+        if last == (features[0].as_py(), strata[0].as_py()):
+            rank[np.cumsum(fresh) == 1] += counted
+        last, counted = (features[-1].as_py(), strata[-1].as_py()), int(rank[-1]) + 1
+        yield table.filter(pa.array(rank < _limits(strata)))
+
+
+def _fresh(strata: pa.Array, features: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Rows at which another stratum or unit begins; the first is one."""
+    code, feature = strata.dictionary_encode().indices.to_numpy(), features.to_numpy()
+    fresh = np.ones(len(code), dtype=bool)
     fresh[1:] = (code[1:] != code[:-1]) | (feature[1:] != feature[:-1])
-    place = np.arange(table.num_rows)
-    rank = place - np.maximum.accumulate(np.where(fresh, place, 0))
-    return table.filter(pa.array(rank < limit))
+    return fresh
+
+
+def _limits(strata: pa.Array) -> NDArray[np.int64]:
+    decile = np.asarray(pc.starts_with(strata, "decile"))
+    near, uniform = (np.asarray(pc.equal(strata, name)) for name in ("near_miss", "uniform"))
+    return np.select([decile, near, uniform], [PER_DECILE, NEAR_MISSES, SEARCHED], 0)
 
 
 def shown(top: Sequence[Row], samples: Sequence[Row], predictor: Predictor | None) -> dict[str, list[Row]]:
