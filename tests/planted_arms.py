@@ -95,6 +95,7 @@ def write_made(
     model: str = "planted",
     parameters: int | None = 1000,
     trained_tokens: int | None = 4000,
+    flops: tuple[int | None, int | None] = (None, 0),
     architecture: dict[str, Any] | None = None,
     level: str = "native",
     **described: Any,
@@ -123,8 +124,16 @@ def write_made(
             "architecture": architecture or {"name": "gpt", "activation": "relu"},
             "parameters": {"other": parameters, "embedding": 10},
             "trained_tokens": trained_tokens,
+            "training_flops": flops[0],
         },
-        "systems": [{"level": level, "dictionary": "0", "members": dict(zip(layers, names, strict=True))}],
+        "systems": [
+            {
+                "level": level,
+                "dictionary": "0",
+                "members": dict(zip(layers, names, strict=True)),
+                "dictionary_flops": flops[1],
+            }
+        ],
     }
     (folder / "system.json").write_text(json.dumps(system))
     return folder

@@ -40,6 +40,7 @@ class System:
     sums: Found | None  # of systems.py; reports that were made before have none
     described: Mapping[str, Any]  # of the model; empty of such a report
     tokenizer: str
+    flops: int | None = None  # of the training of its model and dictionaries; None: not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,12 @@ class Level:
     @property
     def layers(self) -> list[str]:
         return list(dict.fromkeys(layer for system in self.systems for layer in system.units))
+
+    @property
+    def flops(self) -> float | None:
+        """Mean over its seeds."""
+        known = [system.flops for system in self.systems if system.flops is not None]
+        return float(np.mean(known)) if len(known) == len(self.systems) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,9 +235,20 @@ def _read(report: Opened, metrics: Sequence[str]) -> list[tuple[str, System]]:
             sums=report.sums.get((level, dictionary)),
             described=report.described,
             tokenizer=tokenizer,
+            flops=_flops(report, level, dictionary),
         )
         found.append((f"{level} {architecture}" if level == NATIVE else level, system))
     return found
+
+
+def _flops(report: Opened, level: str, dictionary: str) -> int | None:
+    of_dictionaries = [
+        each.get("dictionary_flops")
+        for each in report.systems or ()
+        if (each["level"], each["dictionary"]) == (level, dictionary)
+    ]
+    parts = [report.described.get("model", {}).get("training_flops"), *of_dictionaries]
+    return None if None in parts else sum(parts)
 
 
 def _members(

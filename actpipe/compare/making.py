@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import sae
 from actpipe.analysis import analyze
 from actpipe.analysis.config import AnalyzeConfig
 from actpipe.analysis.corpus import Corpus
@@ -38,11 +39,12 @@ from actpipe.memory import keep_freed_memory
 from actpipe.progress import Progress
 from actpipe.store import Store
 
+from .compute import flops_of_dictionary, flops_of_model, training_of
 from .config import CompareConfig
-from .subjects import NATIVE, Subject, grouped, layer_of, parameters_of, trained_as
+from .subjects import NATIVE, Subject, architecture_of, grouped, layer_of, parameters_of
 from .systems import ALL, Described, Found, Sums, measured_systems, shared_text
 
-FORMAT, VERSION = "actpipe-compared-system", 1
+FORMAT, VERSION = "actpipe-compared-system", 2
 HEADLINE_SCORES = "rules,mono_semanticity,vendi,concepts"
 SYSTEM, DOCUMENTS, REPORT = "system.json", "documents.parquet", "report"
 _COLUMNS = pa.schema(
@@ -205,7 +207,7 @@ def _write(
         for document, (total, count) in enumerate(zip(*(each.tolist() for each in values), strict=True))
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS), place / DOCUMENTS, compression="zstd")
-    architecture, tokens = trained_as(subject.model)
+    training = training_of(subject.model)
     described: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -213,18 +215,31 @@ def _write(
         "model": {
             "name": subject.model,
             "fingerprint": model.fingerprint(),
-            "architecture": architecture,
+            "architecture": architecture_of(subject.model),
             "parameters": parameters_of(model),
-            "trained_tokens": tokens,
+            "trained_tokens": None if training is None else training.tokens,
+            "training_flops": flops_of_model(model),
         },
         "tokenizer": store.config["tokenizer"],
         "systems": [
-            {"level": level, "dictionary": seed, "members": {layer_of(each.hook): each.name for each in members}}
+            {
+                "level": level,
+                "dictionary": seed,
+                "members": {layer_of(each.hook): each.name for each in members},
+                "dictionary_flops": _trained_by(members),
+            }
             for (level, seed), members in systems.items()
         ],
         "places": [*dict.fromkeys(layer_of(each.hook) for members in systems.values() for each in members), ALL],
     }
     write_json(place / SYSTEM, described)
+
+
+def _trained_by(members: Sequence[Member]) -> int | None:
+    """FLOPs of all dictionaries of a system; 0 where it has none, None where those of one are not known."""
+    found = [flops_of_dictionary(sae.load(member.path)) for member in members if member.path is not None]
+    known = [each for each in found if each is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def _digest(subject: Subject, model: LanguageModel, config: CompareConfig) -> str:

@@ -36,6 +36,7 @@ class Matched:
     activations: list[str]
     parameters: list[int]
     trained_tokens: list[int]
+    flops: list[float]
     dataset: str | None
     store: list[str]
     tokenizer: list[str]
@@ -83,6 +84,7 @@ def matched(stood: Stand) -> Matched:
                               or (each.get("architecture") or {}).get("activation") for each in described),
         parameters=parameters(arm),
         trained_tokens=sorted({each["trained_tokens"] for each in described if each.get("trained_tokens")}),
+        flops=_known_range(system.flops for system in systems),
         dataset=summary.get("dataset"),
         store=_distinct(system.summary["store"]["fingerprint"] for system in systems),
         tokenizer=_distinct(system.tokenizer for system in systems),
@@ -119,6 +121,12 @@ def _range(values: Iterable[float]) -> list[float]:
     return [min(known), max(known)] if known else []
 
 
+def _known_range(values: Iterable[int | None]) -> list[float]:
+    """Empty where one is not known."""
+    found = list(values)
+    return [] if None in found else _range(float(value) for value in found if value is not None)
+
+
 def _mean(values: Iterable[float | None]) -> float | None:
     found = list(values)
     known = [float(value) for value in found if value is not None]
@@ -152,6 +160,7 @@ def matching_rows(arms: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         "text": lambda arm: f"{_text(arm['dataset'])}, {arm['tokens']:,} tokens, {arm['documents']:,} documents",
         "parameters beside the tables": lambda arm: _list(f"{n:,}" for n in arm["parameters"]),
         "tokens in training": lambda arm: _list(f"{n:,}" for n in arm["trained_tokens"]),
+        "FLOPs in training": lambda arm: flops(arm["flops"]),
         "loss (nats)": lambda arm: ends(arm["loss"], ".3f") if arm["scale"] == "system" else "not recorded",
         "rise of the loss (nats)": lambda arm: "–" if arm["scale"] == "system" else ends(arm["loss"], ".3f"),
         "L0_eff": lambda arm: ends(arm["l0"], ".3g") if arm["scale"] == "system" else "not recorded",
@@ -163,6 +172,10 @@ def matching_rows(arms: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         "untrained twin": lambda arm: _list(arm["twin"]),
     }
     return [["", *(arm["arm"] for arm in arms)], *([name, *map(said, arms)] for name, said in quantities.items())]
+
+
+def flops(values: Sequence[float]) -> str:
+    return ends(values, ".2e").replace("e+", "e") if values else "unknown"
 
 
 def _text(value: str | float | None) -> str:

@@ -32,7 +32,7 @@ _FIELDS: Mapping[str, Fields] = {
         *_texts("arm"),
         ("twin", _FLAG),
         *_texts("level", "place"),
-        *_numbers("loss", "loss_low", "loss_high", "l0", "l0_low", "l0_high"),
+        *_numbers("loss", "loss_low", "loss_high", "l0", "l0_low", "l0_high", "flops"),
         *_texts("metric", "role", "stratum"),
         *_numbers("mean", "low", "high"),
         *_counts("n", "undefined", "dead", "seeds"),

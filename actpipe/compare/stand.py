@@ -75,7 +75,7 @@ def mean_rows(stood: Stand, *, twin: bool) -> list[Row]:
     """Rows of means.parquet: the levels of an arm as points of (loss, L0_eff, score)."""
     rows = []
     for level, where, found in zip(stood.arm.levels, stood.coordinates, stood.levels, strict=True):
-        named = {"arm": stood.arm.name, "twin": twin, "level": level.name, "place": stood.place}
+        named = {"arm": stood.arm.name, "twin": twin, "level": level.name, "place": stood.place, "flops": level.flops}
         rows += [{**named, **_where(where, stood.seeds), **row} for row in found.means]
     return rows
 

@@ -9,11 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from actpipe import shipped
 from actpipe.analysis.inputs import Member, dictionary_member
 from actpipe.errors import Missing, Misuse
 from actpipe.harvest.model import LanguageModel, load_config
-from actpipe.harvest.naming import Named
 from actpipe.harvest.sites import block_of
 from actpipe.sparsity.subjects import MLP_HOOKS, SCORE
 from actpipe.store import Store
@@ -64,12 +62,10 @@ def level_of(configuration: str) -> str:
     return json.dumps({name: value for name, value in kept.items() if name != "hook"}, sort_keys=True)
 
 
-def trained_as(name: str) -> tuple[Mapping[str, Any] | None, int | None]:
-    """Architecture and number of tokens, where the model is one of ours and shipped."""
-    trained = Named.of(name).trained
-    card = shipped.card(trained) if shipped.is_named(trained) else None
+def architecture_of(name: str) -> Mapping[str, Any] | None:
+    """Where the model is one of ours."""
     described = getattr(load_config(name), "fields", None)
-    return (described and dict(described)), (int(card["tokens"]) if card else None)
+    return dict(described) if described else None
 
 
 def parameters_of(model: LanguageModel) -> dict[str, int]:

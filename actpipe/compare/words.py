@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .designs import AS_GIVEN, ISO_LOSS, ISO_PARAMETER
-from .matching import ends, matching_rows
+from .matching import ends, flops, matching_rows
 from .measures import HEADLINE
 from .stand import Row
 from .systems import ALL
@@ -111,8 +111,12 @@ def arm_rows(arms: Sequence[Mapping[str, Any]], means: Sequence[Row]) -> list[li
         above = ends(sorted(row["delta"] for row in scored), ".3f")
         if len(scored) == 1:
             above = _with_interval(scored[0]["delta"], scored[0]["delta_low"], scored[0]["delta_high"])
-        rows.append([arm["arm"], loss, ends(arm["l0"], ".3g"), above])
-    return [["arm", "loss", "L0_eff", f"{metric} − control"], *rows]
+        rows.append([arm["arm"], _at_most(arm["flops"]), loss, ends(arm["l0"], ".3g"), above])
+    return [["arm", "FLOPs", "loss", "L0_eff", f"{metric} − control"], *rows]
+
+
+def _at_most(values: Sequence[float]) -> str:
+    return ("≤ " if len(set(values)) > 1 else "") + flops(values[-1:])
 
 
 def mean_rows(means: Sequence[Row]) -> list[list[str]]:
