@@ -13,6 +13,7 @@ from . import chart_data, charts
 from .columns import UnitTable
 from .member_units import MemberUnits, open_members
 from .naming import Names, name_members
+from .needed import NEEDED
 from .panel_processes import PanelProcesses, processes_for
 from .panel_shards import SHARD_UNITS, Keep, all_kept, shards
 from .payload import Vocabulary
@@ -32,7 +33,7 @@ Advance = Callable[[float], None]  # is told how many more units have their pane
 
 def write_page(out: Path, advance: Advance = lambda _units: None) -> Path:
     """Write the page of the tables in `out` beside them, with every panel."""
-    page = ReportPage(ReportTables.open(out))
+    page = ReportPage.open(out)
     if processes_for(page.n_shards) == 1:
         return page.page().write(out, page.data(page.panels(), advance))
     with PanelProcesses(out, page.n_shards) as processes:
@@ -42,6 +43,12 @@ def write_page(out: Path, advance: Advance = lambda _units: None) -> Path:
 @dataclass(frozen=True)
 class ReportPage:
     tables: ReportTables
+
+    @classmethod
+    def open(cls, folder: Path) -> ReportPage:
+        tables = ReportTables.open(folder)
+        tables.require(NEEDED)
+        return cls(tables)
 
     @cached_property
     def names(self) -> list[Names]:

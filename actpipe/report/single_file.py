@@ -15,7 +15,6 @@ from actpipe.files import write_bytes
 from .member_units import RULES, MemberUnits
 from .page import ReportPage
 from .panel_shards import all_kept
-from .tables import ReportTables
 
 MB = 1_000_000
 MARGIN = 0.97  # of the room that is aimed at: panels differ in size
@@ -42,7 +41,7 @@ class SingleFile:
 def write_single_file(report: Path, target: Path, *, max_mb: float = 30.0, wanted: Sequence[str] = ()) -> SingleFile:
     """Write the page of the finished `report` as one file of at most `max_mb`; `wanted`: MEMBER/NUMBER of units whose
     panels are in it whatever else is."""
-    page, limit = ReportPage(ReportTables.open(report)), max_mb * MB
+    page, limit = ReportPage.open(report), max_mb * MB
     named = {_named(page, name) for name in wanted}
     total = sum(units.n for units in page.members)
     if _folder_bytes(report) <= limit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,30 +36,34 @@ class ReportTables:
         return cls(
             folder=folder,
             summary=summary,
-            members=pq.read_table(_existing(folder, "parquet/members.parquet")).to_pylist(),
+            members=pq.read_table(_with_columns(folder, "members", ("member",))).to_pylist(),
             vocabulary=_json(folder, str(summary.get("vocabulary", "vocabulary.json"))),
         )
 
     def of_member(self, table: str, member: str, columns: list[str] | None = None, **among: Sequence[Any]) -> pa.Table:
         """Rows of one dictionary, in the order of the file; only these are held in memory. `among`: column → values."""
         filters = [("member", "=", member), *((name, "in", list(values)) for name, values in among.items())]
-        found = pq.read_table(self._path(table), columns=columns, filters=filters)
+        path = self._path(table, (*(columns or ()), *among))
+        found = pq.read_table(path, columns=columns, filters=filters)
         return _numbered(found, self._width(member)) if "sign" in found.column_names else found
 
     def parts_of_member(self, table: str, member: str, columns: list[str]) -> Iterator[pa.Table]:
         """The same a part at a time, for tables that need not fit into memory."""
-        found = dataset.dataset(self._path(table)).scanner(
+        found = dataset.dataset(self._path(table, columns)).scanner(
             columns=columns, filter=pc.field("member") == member, batch_size=PART, batch_readahead=2
         )
         for batch in found.to_batches():
             if batch.num_rows:
                 yield _numbered(pa.Table.from_batches([batch]), self._width(member))
 
-    def _path(self, table: str) -> Path:
-        path = _existing(self.folder, f"parquet/{table}.parquet")
-        if "member" not in pq.read_schema(path).names:
-            raise Mismatch(f"{path} is of another version of actpipe; make the report anew with `actpipe analyze`.")
-        return path
+    def require(self, needed: Mapping[str, Sequence[str]]) -> None:
+        """Damaged where a table that is there lacks a column. `needed`: table → columns."""
+        for table, columns in needed.items():
+            if self.has(table):
+                _with_columns(self.folder, table, columns)
+
+    def _path(self, table: str, columns: Sequence[str] = ()) -> Path:
+        return _with_columns(self.folder, table, ("member", *columns))
 
     def rows(self, table: str) -> list[Row]:
         """All of a small table; none where it is absent."""
@@ -97,6 +101,23 @@ def _numbered(table: pa.Table, width: int) -> pa.Table:
     negative = pc.cast(pc.less(table["sign"], 0), pa.int32())
     number = pc.add(table["feature"], pc.multiply(negative, pa.scalar(width, pa.int32())))
     return table.set_column(table.column_names.index("feature"), "feature", number)
+
+
+def _with_columns(folder: Path, table: str, columns: Sequence[str]) -> Path:
+    path = _existing(folder, f"parquet/{table}.parquet")
+    try:
+        known = pq.read_schema(path).names
+    except pa.ArrowInvalid as error:
+        raise Damaged(
+            f"{path} is not a readable Parquet table ({str(error).splitlines()[0]}); rebuild the report with "
+            "`actpipe analyze --overwrite`."
+        ) from error
+    if missing := [column for column in columns if column not in known]:
+        raise Damaged(
+            f"{path} has no column {missing[0]!r}: it is damaged, or of another version of actpipe. Rebuild the report "
+            "with `actpipe analyze --overwrite`."
+        )
+    return path
 
 
 def _existing(folder: Path, name: str) -> Path:
