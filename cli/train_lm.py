@@ -15,7 +15,7 @@ from actpipe.errors import Misuse
 from actpipe.pretraining.config import TrainLMConfig
 from actpipe.pretraining.recipes import read_recipe
 
-from .options import options_of, shared
+from .options import options_of, shared, typed
 
 EXAMPLES = """
 \b
@@ -68,7 +68,7 @@ def command(
     if evaluate is not None:
         from actpipe.pretraining.evaluation import evaluate as evaluated
 
-        result = evaluated(evaluate, config, progress, own_text=not _is_typed(context, "dataset"))
+        result = evaluated(evaluate, config, progress, own_text=not _is_typed(context, "dataset"), typed=typed())
     else:
         from actpipe.pretraining.stage import train_lm
 

@@ -85,6 +85,31 @@ def test_the_loss_is_computed_again_from_the_folder_alone(trained: tuple[TrainLM
     assert from_dataset.loss == result.loss  # the documents that were held out, whatever share is asked for now
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--context", "8", "was trained with --context 16 and is evaluated so; leave --context out"),
+        ("--task", "span-corruption", "was trained with --task language-modelling and"),
+        ("--task-set", "opened=false", "was trained with other fields of its task"),
+        ("--validation-share", "0.5", "was trained with --validation-share 0.1 and"),
+    ],
+)
+def test_an_option_that_would_change_the_loss_is_not_passed_over(
+    trained: tuple[TrainLMConfig, LMResult], option: str, value: str, sentence: str
+) -> None:
+    config, _ = trained
+    done = run(config.out.parent, "train-lm", "--evaluate", "lm", option, value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+
+
+def test_what_it_was_trained_with_may_be_said_again(trained: tuple[TrainLMConfig, LMResult]) -> None:
+    config, result = trained
+    again = ("--context", "16", "--task", "language-modelling", "--task-set", "opened=true")
+    done = run(config.out.parent, "train-lm", "--evaluate", "lm", *again, "--json")
+    assert json.loads(done.stdout)["loss"] == result.loss, done.stderr
+
+
 def test_a_shipped_model_is_evaluated_on_what_was_held_out_of_its_text(
     trained: tuple[TrainLMConfig, LMResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,23 @@ from .tokenizers import vocabulary_of
 from .validation import MOST_TOKENS, loss_of
 
 
-def evaluate(name: str, config: TrainLMConfig, progress: Progress = silent, *, own_text: bool = True) -> LMResult:
-    """`own_text`: the validation text that was kept with the model, else `config.dataset`. In float32, as the card."""
+def evaluate(
+    name: str,
+    config: TrainLMConfig,
+    progress: Progress = silent,
+    *,
+    own_text: bool = True,
+    typed: Collection[str] = (),
+) -> LMResult:
+    """`own_text`: the validation text that was kept with the model, else `config.dataset`. In float32, as the card.
+
+    `typed` names options that somebody gave: of a model of ours they must be what it was trained with."""
     folder = LMFolder(Path(name))
     card = shipped.card(name) if shipped.is_named(name) else None
     described = card or (folder.description() if folder.is_begun else None)
     settled = described["config"] if described else None
+    if settled:
+        _require_as_trained(name, config, settled, typed)
     if own_text and card:
         source = card["config"]["text"]["source"]["name"]
         raise Missing(
@@ -64,6 +76,23 @@ def evaluate(name: str, config: TrainLMConfig, progress: Progress = silent, *, o
         tokens_per_second=found.tokens / (time.perf_counter() - began),
         complete=bool(trained),
     )
+
+
+def _require_as_trained(name: str, config: TrainLMConfig, settled: dict[str, Any], typed: Collection[str]) -> None:
+    """Its loss is computed as that of its card; with another option it would silently not be the one asked for."""
+    trained = {
+        "context": settled["context"],
+        "task": settled["task"]["name"],
+        "validation_share": settled["text"]["validation_share"],
+    }
+    for option, value in trained.items():
+        if option in typed and getattr(config, option) != value:
+            flag = f"--{option.replace('_', '-')}"
+            raise Misuse(f"{name} was trained with {flag} {value} and is evaluated so; leave {flag} out.")
+    if "task_set" in typed:
+        task = get_task(settled["task"]["name"])
+        if task.of(assignments(config.task_set, "--task-set")) != task(**settled["task"]["fields"]):
+            raise Misuse(f"{name} was trained with other fields of its task and is evaluated so; leave --task-set out.")
 
 
 def _task(model: LanguageModel, config: TrainLMConfig, settled: dict[str, Any] | None) -> Task:
