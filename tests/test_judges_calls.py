@@ -161,7 +161,16 @@ def test_a_response_that_takes_too_long_is_given_up(
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>busy</html>", b'{"choices": []}', b"[]", b'{"choices": [{"message": "x"}]}', b"\xff\xfe", b""]
+    "body",
+    [
+        b"<html>busy</html>",
+        b'{"choices": []}',
+        b"[]",
+        b'{"choices": [{"message": "x"}]}',
+        b"\xff\xfe",
+        b"",
+        pytest.param(b"[" * 200_000, id="nested without end"),
+    ],
 )
 def test_nonsense_in_place_of_a_completion_is_tried_again_and_not_kept(
     body: bytes, server: JudgeServer, calls_of: Callable[..., Calls]
@@ -313,6 +322,27 @@ def test_probabilities_that_are_none_fail(top: Any, server: JudgeServer, calls_o
 
 def test_json_may_stand_between_words_and_fences(server: JudgeServer, calls_of: Callable[..., Calls]) -> None:
     labels = json.dumps({"labels": [int(t) for t in TRUTH[:5]]})
+@pytest.mark.parametrize(
+    ("token", "logprob"),
+    [
+        ("5", "-9999.0"),
+        ("5", "-Infinity"),
+        ("5", "-1" + "0" * 400),
+        ("9" * 5000, "-0.1"),
+        ("²", "-0.1"),
+        ("11", "-0.1"),
+    ],
+)
+def test_levels_that_are_none_are_no_numbers(
+    token: str, logprob: str, server: JudgeServer, calls_of: Callable[..., Calls]
+) -> None:
+    top = (
+        '{"choices": [{"message": {}, "logprobs": {"content": [{"top_logprobs": [{"token": "%s", "logprob": %s}]}]}}]}'
+    )
+    server.trouble = lambda n, body: Response(body=(top % (token, logprob)).encode())
+    assert calls_of().ask(ask(logprobs=True)).numbers == ()
+
+
     server.trouble = lambda n, body: chat(body, f"Sure! Here it is:\n```json\n{labels}\n```\nAnything else?")
     answer = LanguageJudge(calls_of(), Capabilities()).answer(Detect(QUESTION.explanation, QUESTION.passages[:5]))
     assert answer.values == TRUTH[:5]

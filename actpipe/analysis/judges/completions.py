@@ -7,6 +7,9 @@ from typing import Any
 
 from .requests import Reply, Request
 
+_LEAST = -1e6  # a log probability; some servers say −9999 of what is not among the likeliest
+_LEVELS = {str(level) for level in range(11)}
+
 
 def reply_of(request: Request, body: Any) -> Reply | None:
     """None where `body` is no completion at all."""
@@ -71,7 +74,7 @@ def _alternatives(token: Any) -> list[tuple[str, float]]:
 
 
 def _is_logprob(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value) and value <= 1e-3
+    return isinstance(value, int | float) and not isinstance(value, bool) and _LEAST <= value <= 1e-3
 
 
 def _of_options(tokens: list[list[tuple[str, float]]], options: tuple[str, ...]) -> tuple[float, ...]:
@@ -89,10 +92,12 @@ def _expectations(tokens: list[list[tuple[str, float]]]) -> tuple[float, ...]:
     for alternatives in tokens:
         if alternatives and _number(max(alternatives, key=lambda a: a[1])[0]) is not None:
             scale = [(k, math.exp(p)) for text, p in alternatives if (k := _number(text)) is not None]
-            found.append(sum(k * p for k, p in scale) / sum(p for _, p in scale))
+            total = sum(p for _, p in scale)
+            if total > 0:
+                found.append(sum(k * p for k, p in scale) / total)
     return tuple(found)
 
 
 def _number(text: str) -> int | None:
     stripped = text.strip()
-    return int(stripped) if stripped.isascii() and stripped.isdigit() and int(stripped) <= 10 else None
+    return int(stripped) if stripped in _LEVELS else None

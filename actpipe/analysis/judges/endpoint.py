@@ -103,7 +103,7 @@ class Endpoint(TextModel):
     def read(self, request: Request, raw: str) -> Reply:
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Transient(f"{self.host} answered with something that is not JSON", billed=True) from None
         reply = likelihood_of(request, body) if request.kind == "likelihood" else reply_of(request, body)
         if reply is None:
