@@ -46,8 +46,10 @@ def server() -> Iterator[JudgeServer]:
 def calls_of(tmp_path: Path, server: JudgeServer) -> Iterator[Callable[..., Calls]]:
     opened: list[CallCache] = []
 
-    def make(*, timeout_s: float = 5.0, budget: Budget | None = None, threads: int = 2, **patience: Any) -> Calls:
-        model = Endpoint(base_url=server.url, model="m", key=Secret(KEY), timeout_s=timeout_s, concurrency=threads)
+    def make(
+        *, key: str = KEY, timeout_s: float = 5.0, budget: Budget | None = None, threads: int = 2, **patience: Any
+    ) -> Calls:
+        model = Endpoint(base_url=server.url, model="m", key=Secret(key), timeout_s=timeout_s, concurrency=threads)
         opened.append(CallCache(tmp_path / "calls.sqlite"))
         quick = Patience(**{"first_s": 0.01, "longest_s": 0.05} | patience)
         return Calls(model, opened[-1], Ledger(budget or Budget()), quick)
@@ -320,8 +322,6 @@ def test_probabilities_that_are_none_fail(top: Any, server: JudgeServer, calls_o
     assert len(server.requests) == 2
 
 
-def test_json_may_stand_between_words_and_fences(server: JudgeServer, calls_of: Callable[..., Calls]) -> None:
-    labels = json.dumps({"labels": [int(t) for t in TRUTH[:5]]})
 @pytest.mark.parametrize(
     ("token", "logprob"),
     [
@@ -343,6 +343,8 @@ def test_levels_that_are_none_are_no_numbers(
     assert calls_of().ask(ask(logprobs=True)).numbers == ()
 
 
+def test_json_may_stand_between_words_and_fences(server: JudgeServer, calls_of: Callable[..., Calls]) -> None:
+    labels = json.dumps({"labels": [int(t) for t in TRUTH[:5]]})
     server.trouble = lambda n, body: chat(body, f"Sure! Here it is:\n```json\n{labels}\n```\nAnything else?")
     answer = LanguageJudge(calls_of(), Capabilities()).answer(Detect(QUESTION.explanation, QUESTION.passages[:5]))
     assert answer.values == TRUTH[:5]
@@ -378,6 +380,24 @@ def test_the_key_is_sent_and_stands_in_no_file_or_representation(
     assert KEY not in f"{calls.model!r} {calls.model!s} {Secret(KEY)!s}"
 
 
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("spelling", [r"sk\/secret", r"sk\u002Fsecret", r"\u0073k/secret", "sk/secret"])
+def test_the_key_is_found_however_json_spells_it(
+    server: JudgeServer, calls_of: Callable[..., Calls], tmp_path: Path, spelling: str, status: int
+) -> None:
+    """Some servers write every slash as \\/; read again, the key would be in an explanation."""
+    said = spelling.encode()
+    server.trouble = lambda n, body: Response(status, chat(body, "you sent KEY").body.replace(b"KEY", said))
+    calls = calls_of(key="sk/secret")
+    if status == 200:
+        assert calls.ask(ask()).text == "you sent [key]"
+    else:
+        with pytest.raises(Refused, match=r"you sent \[key\]"):
+            calls.ask(ask())
+    calls.cache.close()
+    assert all(b"secret" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_redirects_are_refused_because_the_key_would_go_along(
     server: JudgeServer, calls_of: Callable[..., Calls]
 ) -> None:
@@ -388,7 +408,26 @@ def test_redirects_are_refused_because_the_key_would_go_along(
         assert elsewhere.requests == []
 
 
-@pytest.mark.parametrize("url", ["ftp://x/v1", "localhost:8000", "http://me:word@host/v1", "https://host/v1?key=1"])
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-“secret”"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(Misuse, match="no header can carry it") as caught:
+        Secret(key)
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x/v1",
+        "localhost:8000",
+        "http://me:word@host/v1",
+        "https://host/v1?key=1",
+        "http://[::1/v1",
+        "http://host:123456/v1",
+        "http://host/v 1",
+        f"http://{'a' * 70}.com/v1",
+    ],
+)
 def test_addresses_that_are_none_or_hold_a_secret_are_refused(url: str) -> None:
     with pytest.raises(Misuse, match="address") as caught:
         Endpoint(base_url=url, model="m", key=Secret(""))

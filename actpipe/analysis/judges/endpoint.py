@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from actpipe.errors import Misuse
 
@@ -32,6 +33,11 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value.strip()
+        if not (self._value.isascii() and self._value.isprintable()):  # http.client would say so and show it
+            raise Misuse(
+                "The judge's key holds a line break, or a character that is not ASCII, and no header can carry it. Set "
+                "the environment variable to the key alone, as the endpoint gave it out."
+            )
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -43,8 +49,14 @@ class Secret:
         return {"Authorization": f"Bearer {self._value}"} if self._value else {}
 
     def removed_from(self, text: str) -> str:
-        """A server may send back what it was sent."""
-        return text.replace(self._value, "[key]") if self._value else text
+        """A server may send back what it was sent, and JSON may spell a character in several ways."""
+        return self._spellings.sub("[key]", text) if self._value else text
+
+    @cached_property
+    def _spellings(self) -> re.Pattern[str]:
+        escaped = dict.fromkeys('/"\\', r"\\?")
+        each = (rf"(?:{escaped.get(c, '')}{re.escape(c)}|\\u(?i:{ord(c):04x}))" for c in self._value)
+        return re.compile("".join(each))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -61,8 +73,8 @@ class Endpoint(TextModel):
     concurrency: int = 8
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _parts(self.base_url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise Misuse(
                 f"The judge's address {self.base_url!r} is no http address; give one such as http://127.0.0.1:8000/v1."
             )
@@ -127,6 +139,16 @@ class Endpoint(TextModel):
             said = "redirects are not followed, because the key would go along"
         text = f"{self.host} refused the request with status {error.code}: {' '.join(said.split())[:300]}"
         return Refused(text, status=error.code)
+
+
+def _parts(url: str) -> SplitResult | None:
+    """None where a host, a port or a character is none."""
+    try:
+        parts = urlsplit(url)
+        known = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:
+        return None
+    return parts if known and url.isprintable() and " " not in url else None
 
 
 def _body(request: Request, model: str) -> tuple[str, dict[str, Any]]:
