@@ -1,7 +1,6 @@
 """Numbers about a hook's rows that tell whether dictionaries will train well on them.
 
-What every row went into comes from the arrays of the store; what needs rows at hand (the effective rank, the error of
-int8) from a few thousand that are read here, the same ones each time.
+What every row went into comes from the arrays of the store; what needs rows at hand from a sample (spread.py).
 """
 
 from __future__ import annotations
@@ -9,24 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .checksums import read_checked
-from .encoding import error_of
 from .health_record import COUNTED, OTHER, HealthRecord, bin_edges, health_key, merge_records, record_width
 from .shards import damage
+from .spread import Spread, spread_of
 from .statistics import Statistics
 from .store import Store
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 SINK_RATIO = 10.0  # a row this many times as long as the median row is a sink
 NAMED_CHANNELS = 3
-SAMPLED_CHUNKS = 32
-SAMPLED_ROWS = 4096
-# Rows where the width leaves no time for more: the eigenvalues of a matrix of 1024 take 0.1 s.
-SAMPLED_WIDE_ROWS = 1024
-SHARE_OF_VARIANCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -97,19 +90,6 @@ class Sinks:
     """at most 16"""
 
 
-@dataclass(frozen=True)
-class Spread:
-    """From a sample of the rows that count."""
-
-    rows: int
-    participation: float
-    """(Σλ)² / Σλ² of the eigenvalues of the covariance: how many directions share the variance"""
-    directions: int
-    """principal components that hold 90 % of the variance; too few where `rows` is not far above the width"""
-    int8_loss: float
-    """share of the variance of ordinary rows that int8 would lose, with a scale a channel and one a row"""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Health:
     """Of one hook; None where the store does not know it: its format is version 1, or no row counts."""
@@ -155,7 +135,7 @@ def examine(store: Store, hook: str) -> Health:
         root_mean_square=float(np.sqrt(statistics.mean_square)),
         constant_channels=int((statistics.variance == 0).sum()) if statistics.count else 0,
         channels=_channels(statistics) if spread > 0 else (),
-        spread=_spread(store, hook) if spread > 0 else None,
+        spread=spread_of(store, hook, ordinary=SINK_RATIO) if spread > 0 else None,
         norms=_norms(record) if record is not None and record.rows[COUNTED] else None,
         sinks=_sinks(store, record) if record is not None and record.rows[COUNTED] else None,
         largest=_largest(store, record) if record is not None else (),
@@ -255,72 +235,3 @@ def _place(store: Store, row: int) -> RowPlace:
         token=int(store.text("tokens", sequence, sequence + 1)[0, position]),
         counted=bool(store.text("mask", sequence, sequence + 1)[0, position]),
     )
-
-
-def _spread(store: Store, hook: str) -> Spread | None:
-    width = store.hooks[hook]
-    wanted = SAMPLED_ROWS if width <= SAMPLED_WIDE_ROWS else SAMPLED_WIDE_ROWS
-    numbers = _sampled(store, store.layout.hooks[hook].chunk_rows, wanted)
-    if len(numbers) < 2:
-        return None
-    x = store.read_rows(hook, numbers).float()
-    centred = x - x.mean(dim=0)
-    eigenvalues = _covariance_eigenvalues(centred)
-    total = float(eigenvalues.sum())
-    if not total > 0:
-        return None
-    held = np.cumsum(eigenvalues[::-1]) / total
-    return Spread(
-        rows=len(numbers),
-        participation=_participation(eigenvalues, len(numbers), width),
-        directions=int(np.searchsorted(held, SHARE_OF_VARIANCE)) + 1,
-        int8_loss=_int8_loss(x),
-    )
-
-
-def _sampled(store: Store, chunk_rows: int, wanted: int) -> NDArray[np.int64]:
-    """Rows that count, evenly from a few inner chunks, because a chunk is read whole."""
-    filled = [np.zeros(0, np.int64)]  # chunks of committed slabs that have any
-    for slab in store.committed:
-        start, stop = store.slab_range(slab)
-        rows = start * store.context + np.flatnonzero(store.text("mask", start, stop))
-        filled.append(np.unique(rows // chunk_rows))
-    chunks = np.concatenate(filled)
-    chosen = chunks[_evenly(len(chunks), max(SAMPLED_CHUNKS, -(-wanted // chunk_rows)))]
-    each = -(-wanted // max(len(chosen), 1))
-    counted = [_counted(store, chunk * chunk_rows, chunk_rows) for chunk in chosen.tolist()]
-    return np.concatenate([filled[0], *(rows[_evenly(len(rows), each)] for rows in counted)])[:wanted]
-
-
-def _counted(store: Store, start: int, rows: int) -> NDArray[np.int64]:
-    """Numbers of the rows from `start` on that count."""
-    first, last = start // store.context, -(-(start + rows) // store.context)
-    numbers = first * store.context + np.flatnonzero(store.text("mask", first, last))
-    found: NDArray[np.int64] = numbers[(numbers >= start) & (numbers < start + rows)]
-    return found
-
-
-def _evenly(n: int, wanted: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64))
-
-
-def _covariance_eigenvalues(centred: torch.Tensor) -> NDArray[np.float64]:
-    """Ascending, without the zeros that a matrix of fewer rows than columns has, and those of channels that never move:
-    of hundreds of them, as masked neurons are, the float32 solver does not come to an end."""
-    centred = centred[:, centred.ne(0).any(dim=0)]
-    gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
-    values: NDArray[np.float64] = torch.linalg.eigvalsh(gram / len(centred)).double().numpy()
-    return np.maximum(values, 0)
-
-
-def _participation(eigenvalues: NDArray[np.float64], rows: int, width: int) -> float:
-    """(Σλ)² / Σλ²; sampling n rows adds (Σλ)² / n to Σλ², which is taken off."""
-    squared_trace = float(eigenvalues.sum()) ** 2
-    squares = float((eigenvalues**2).sum())
-    return min(squared_trace / max(squares - squared_trace / rows, squares / rows), width)
-
-
-def _int8_loss(x: torch.Tensor) -> float:
-    """Of ordinary rows: massive ones carry most of the variance, and would hide what the others lose."""
-    norms = x.norm(dim=1)
-    return error_of(x[norms <= SINK_RATIO * norms.median()], "int8")
