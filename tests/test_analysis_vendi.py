@@ -48,9 +48,20 @@ def test_texts_at_random_are_as_diverse_as_the_reference_says_between_its_sizes_
     reference = Reference(torch.from_numpy(vectors), seed=0)
     drawn = [of(vectors[random.permutation(300)[:12]].tolist(), [1] * 12)[0] for _ in range(200)]
     assert reference.at(np.array([12.0]))[0] == pytest.approx(np.mean(drawn), rel=0.02)
-    few = Reference(torch.from_numpy(vectors[:10]), seed=0)
-    assert np.isfinite(few.at(np.array([8.0]))[0])
-    assert np.isnan(few.at(np.array([9.0]))[0])
+
+
+def test_texts_at_random_are_as_many_as_there_are_documents() -> None:
+    """A shelf of 15 books has 15 texts: units that fire in all of them are compared with those, not left without."""
+    vectors = np.random.default_rng(0).normal(size=(300, 20))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    few, many = (Reference(torch.from_numpy(vectors[:n]), seed=0) for n in (15, 300))
+    assert few.at(np.array([15.0]))[0] == pytest.approx(of(vectors[:15].tolist(), [1] * 15)[0])
+    assert few.at(np.array([8.0]))[0] < few.at(np.array([12.0]))[0] < few.at(np.array([15.0]))[0]
+    assert few.at(np.array([np.nextafter(15.0, 16.0)]))[0] == pytest.approx(few.at(np.array([15.0]))[0])
+    assert np.isnan(few.at(np.array([15.1]))[0])
+    assert many.sizes.tolist() == [2, 4, 8, 16, 32, 64]
+    nobody = Reference(torch.from_numpy(vectors[:1]), seed=0)
+    assert np.isnan(nobody.at(np.array([2.0]))[0])
 
 
 def sampled(values: np.ndarray, *, seed: int, keep: int = 5, parts: int = 1) -> ProportionalSample:

@@ -14,6 +14,7 @@ from torch import Tensor
 Column = NDArray[np.float64]
 _SIZES = (2, 4, 8, 16, 32, 64)
 _DRAWS = 32  # of each size; the mean of the logarithm is then known to about 1 %
+_ROUNDING = 1e-9  # n texts of equal weights may come to a little more than n
 
 
 def gram(vectors: Tensor, weight: Tensor) -> Tensor:
@@ -56,7 +57,8 @@ class Reference:
     def __init__(self, vectors: Tensor, seed: int) -> None:
         """`vectors` [m, dims] of texts at random, one a document."""
         random = np.random.default_rng(seed)
-        self.sizes = np.array([size for size in _SIZES if size <= len(vectors)])
+        sizes = np.unique(np.minimum(_SIZES, len(vectors)))  # the last: all there are, where they are few
+        self.sizes = sizes[sizes >= _SIZES[0]]
         self.logs = np.array([self._mean_log(vectors, size, random) for size in self.sizes.tolist()])
 
     @staticmethod
@@ -69,5 +71,5 @@ class Reference:
         """Between the sizes linear in the logarithms; NaN above the largest, as there are no such texts."""
         if not len(self.sizes):
             return np.full(len(number), np.nan)
-        found = np.exp(np.interp(np.log(number), np.log(self.sizes), self.logs, right=np.nan))
-        return np.asarray(found)
+        found = np.exp(np.interp(np.log(number), np.log(self.sizes), self.logs))
+        return np.where(number <= (1 + _ROUNDING) * self.sizes[-1], found, np.nan)
