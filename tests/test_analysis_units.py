@@ -13,12 +13,16 @@ import torch
 import sae
 from actpipe.analysis import AnalyzeConfig, analyze
 from actpipe.analysis.config import FITTED
+from actpipe.analysis.corpus import Corpus
+from actpipe.analysis.inputs import Member
+from actpipe.analysis.unit_sets import UnitSets
 from actpipe.analysis.units import UnitSet
 from actpipe.analysis.units.baselines import fit_baseline
-from actpipe.analysis.units.chosen import ChosenUnits
+from actpipe.analysis.units.chosen import ChosenUnits, whole
 from actpipe.analysis.units.dictionary import DictionaryUnits
 from actpipe.analysis.units.native import NativeUnits
 from actpipe.errors import Missing, Misuse
+from actpipe.progress import silent
 from actpipe.store import Store
 from sae.baselines import PCA
 
@@ -120,6 +124,47 @@ def test_baselines_are_as_sparse_as_the_dictionaries(store: Store, tmp_path: Pat
         AnalyzeConfig(run=run, out=tmp_path / "report", baselines="pcb")
     with pytest.raises(Misuse, match="a store already"):
         analyze(AnalyzeConfig(run=tmp_path / "store.zarr", out=tmp_path / "again", store=tmp_path / "store.zarr"))
+
+
+@pytest.mark.parametrize("beside", ["dictionary", "native"])
+def test_baselines_are_as_sparse_as_the_whole_dictionary_when_few_units_are_drawn(
+    beside: str, store: Store, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", store)
+    for every, few in zip(_baselines(store, run, beside, None), _baselines(store, run, beside, 2), strict=True):
+        assert (every.name, few.n) == (few.name, 2)
+        assert _kept(every) == _kept(whole(few)) > 1
+
+
+def _baselines(store: Store, run: Path, beside: str, n: int | None) -> list[UnitSet]:
+    """The last two of what is analysed with at most `n` units of each set."""
+    names = {"architecture": "pca", "hook": HOOK}, {"architecture": "neurons", "hook": HOOK}
+    members = [
+        Member(name="dense", path=run / "members" / "dense", result={"hook": HOOK})
+        if beside == "dictionary"
+        else Member(name="native", path=None, result={"hook": HOOK}, kind="native"),
+        *(Member(name=each["architecture"], path=None, result=each, kind="baseline") for each in names),
+    ]
+    sets = UnitSets(
+        store,
+        HOOK,
+        Corpus(store, store.committed, 0),
+        units=n,
+        seed=0,
+        device=torch.device("cpu"),
+        language_model=None,
+        progress=silent,
+    )
+    return sets.of(members)[-2:]
+
+
+def _kept(units: UnitSet) -> float:
+    """Contributions a row."""
+    if isinstance(units, DictionaryUnits):
+        return float(units.dictionary.config["hyper"]["k"])
+    assert isinstance(units, NativeUnits)
+    assert units.k is not None
+    return units.k
 
 
 def test_an_encoder_that_is_not_there_is_named_before_anything_is_read(store: Store, tmp_path: Path) -> None:

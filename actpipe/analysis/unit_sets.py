@@ -24,7 +24,7 @@ from .member_pass import drawn
 from .splits import PROFILE
 from .units import UnitSet
 from .units.baselines import fit_baseline
-from .units.chosen import ChosenUnits
+from .units.chosen import ChosenUnits, whole
 from .units.dictionary import DictionaryUnits, gives_negative_codes
 from .units.native import NativeUnits, written_by
 from .units.random_directions import sample_rows
@@ -75,7 +75,7 @@ class UnitSets:
         if not members:
             return []
         with torch.inference_mode():
-            fired = [float((units.codes(self.sample) > 0).float().sum(dim=1).mean()) for units in beside]
+            fired = [float((whole(units).codes(self.sample) > 0).float().sum(dim=1).mean()) for units in beside]
         k, width = max(1, round(float(np.median(fired)))), int(np.median([len(units.source) for units in beside]))
         return [
             self._native(member, k) if member.result["architecture"] == NEURONS else self._fitted(member, k, width)

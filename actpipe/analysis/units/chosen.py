@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .dictionary import DictionaryUnits
 from .unit_set import Path, UnitSet
 
 
@@ -63,3 +64,12 @@ class ChosenUnits(UnitSet):
 
     def _rows(self, values: Tensor) -> Tensor:
         return values.index_select(0, torch.from_numpy(self.index).to(values.device))
+
+
+def whole(units: UnitSet) -> UnitSet:
+    """The set that they were drawn from, itself if all were taken."""
+    if isinstance(units, ChosenUnits):
+        return units.of
+    if isinstance(units, DictionaryUnits):
+        return replace(units, chosen=np.arange(units.dictionary.n))
+    return units
