@@ -28,7 +28,7 @@ from actpipe.analysis.statistics.intervals import (
 from actpipe.analysis.statistics.measured import counts, layout, sums_over_units
 from actpipe.analysis.statistics.permutation import against_null, nearest_in_density
 from actpipe.analysis.statistics.ranks import rank_stability, spearman
-from actpipe.analysis.statistics.resampling import Crossed, Units, crossed, ratio, replicated, resampled, slots
+from actpipe.analysis.statistics.resampling import Units, ratio, replicated, resampled, slots
 from actpipe.analysis.statistics.strata import FEWEST, N_BINS, density_bins, pieces, post_stratified, reference, strata
 from actpipe.analysis.statistics.variance import components
 
@@ -157,17 +157,6 @@ def test_intervals_over_seeds_are_those_of_student() -> None:
     found = student(values[:, None])
     assert (found.low[0], found.high[0]) == pytest.approx((low, high))
     assert np.isnan(student(values[:1, None]).low[0])
-
-
-def test_documents_make_a_mean_uncertain_beside_units() -> None:
-    random = np.random.default_rng(0)
-    document = random.normal(size=50)
-    sums = np.tile(document, (200, 1))  # all units alike: what varies is the documents
-    found = crossed(Crossed(sums, np.ones_like(sums)), np.zeros(200, np.int64), seed=0, replicates=5000)
-    assert found.var() == pytest.approx(document.var() / 50, rel=0.1)
-    unit = random.normal(size=(200, 1)) * np.ones((1, 50))
-    found = crossed(Crossed(unit, np.ones_like(unit)), np.zeros(200, np.int64), seed=0, replicates=5000)
-    assert found.var() == pytest.approx(unit[:, 0].var() / 200, rel=0.1)
 
 
 # The table of means

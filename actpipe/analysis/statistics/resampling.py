@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .strata import Floats, Ints, pieces
 
@@ -140,24 +139,4 @@ def ratio(sums: Floats) -> Floats:
     """Statistic: the first half of the columns over the second half."""
     half = sums.shape[1] // 2
     means: Floats = sums[:, :half] / np.where(sums[:, half:] > 0, sums[:, half:], np.nan)
-    return means
-
-
-class Crossed(NamedTuple):
-    """Sums and numbers of what each unit has in each document [n, D]."""
-
-    sums: NDArray[np.float64]
-    counts: NDArray[np.float64]
-
-
-def crossed(table: Crossed, labels: Ints, *, seed: int, replicates: int = REPLICATES) -> Floats:
-    """[B] means over units and documents, both resampled: Σ_ud w_u v_d S_ud / Σ_ud w_u v_d n_ud (weights multiply;
-    Owen 2007, "The pigeonhole bootstrap"). A value that is measured on documents is uncertain in both ways."""
-    random = np.random.default_rng([seed, _UNITS])
-    documents = table.sums.shape[1]
-    by_document = resampled(np.hstack([table.sums, table.counts]), labels, times=replicates, random=random)
-    weight = random.multinomial(documents, np.full(documents, 1 / documents), size=replicates)
-    total = (by_document[:, :documents] * weight).sum(axis=1)
-    number = (by_document[:, documents:] * weight).sum(axis=1)
-    means: Floats = total / np.where(number > 0, number, np.nan)
     return means
