@@ -127,14 +127,15 @@ def test_a_dictionary_of_a_toy_does_not_begin_as_the_truth() -> None:
 def test_baselines_keep_what_dictionaries_of_their_hook_do_at_the_median() -> None:
     members = pd.DataFrame(
         [
-            ("a", "relu", 10, 10, 4.0, 4.1),
-            ("a", "relu", 10, 10, 6.0, 6.1),
-            ("a", "pca", 20, 10, math.nan, 1.0),
-            ("b", "native", 40, 10, math.nan, 2.0),
+            ("a", "relu", 10, 10, 4.0, 4.1, 1),
+            ("a", "relu", 10, 10, 6.0, 6.1, 1),
+            ("a", "pca", 20, 10, math.nan, 1.0, 2),
+            ("b", "native", 40, 10, math.nan, 2.0, 1),
+            ("b", "native", 40, 10, math.nan, 2.0, 2),
         ],
-        columns=["hook", "architecture", "width", "units", "l0", "analysed_l0"],
+        columns=["hook", "architecture", "width", "units", "l0", "analysed_l0", "signs"],
     )
-    assert sparse_dictionaries.firing(members).tolist() == [4.0, 6.0, 5.0, 8.0]
+    assert sparse_dictionaries.firing(members).tolist() == [4.0, 6.0, 5.0, 8.0, 16.0]
 
 
 def test_l0_is_read_between_the_points_of_a_sweep_and_not_beyond() -> None:

@@ -24,6 +24,7 @@ from .toys import TOYS
 # Report in RUNS → what it is of.
 REPORTS = {
     "smollm2-report": "SmolLM2, residual stream",
+    "smollm2-mlp-report": "SmolLM2, MLP",
     "neurons-report": "gpt-relu-0, MLP",
 }
 METHODS = {
@@ -34,6 +35,7 @@ METHODS = {
     "random": "random directions",
     "basis": "coordinates",
     "native": "neurons",
+    "neurons": "top-k neurons",
 }
 COLUMNS = ["part", "hook", "method", "l1", "measure", *Interval._fields, "control", "verdict"]
 
@@ -48,7 +50,7 @@ def gathered(runs: Path) -> pd.DataFrame:
 def in_model(part: str, report: Any) -> Iterator[list[Any]]:
     """How well rules tell where a unit fires, and how much better than for random directions that fire as often."""
     members = report.frame("members").set_index("member")
-    fire = firing(members)
+    fire = firing(members.assign(signs=report.frame("units").groupby("member")["sign"].nunique()))
     for row in report.means("rules_f1_std").to_dict("records"):
         member = members.loc[row["member"]]
         key = [part, member["hook"], METHODS[member["architecture"]], member["l1"]]
@@ -67,11 +69,12 @@ def in_model(part: str, report: Any) -> Iterator[list[Any]]:
 
 
 def firing(members: pd.DataFrame) -> pd.Series[float]:
-    """Units that fire on a row: of dictionaries as held out, of coordinates and neurons as read; a baseline keeps as
-    many as the dictionaries of its hook do at the median."""
-    read = (members["analysed_l0"] * members["width"] / members["units"]).where(members["architecture"] == "native")
-    median = members["l0"].groupby(members["hook"]).transform("median")
-    found: pd.Series[float] = members["l0"].fillna(read).fillna(median)
+    """Units that fire on a row: of dictionaries as held out, of neurons as read, where one with both `signs` is two
+    units; a baseline keeps as many as the dictionaries of its hook do at the median."""
+    read = members["analysed_l0"] * members["signs"] * members["width"] / members["units"]
+    read = read.where(members["architecture"] == "native")
+    median = members["l0"].astype(float).groupby(members["hook"]).transform("median")
+    found: pd.Series[float] = members["l0"].astype(float).fillna(read).fillna(median)
     return found
 
 
