@@ -51,14 +51,20 @@ def command(
     if evaluate is not None:
         _refuse_beside_evaluate(context)
     if recipe is not None:
-        options |= {name: value for name, value in _converted(context, recipe).items() if not _is_typed(context, name)}
-    config = TrainLMConfig(**options)
+        written = _converted(context, recipe)
+        options |= {name: value for name, value in written.items() if not _is_typed(context, name)}
+    else:
+        written = {}
 
+    from actpipe.harvest.defaults import fallbacks
     from actpipe.quantities import readable_count
 
     from .progress import progress_for
 
     progress = progress_for(quiet=quiet)
+    if evaluate is None:
+        options |= fallbacks({*typed(), *written}, progress, text_only=True)
+    config = TrainLMConfig(**options)
     if dry_run:
         from actpipe.pretraining.probe import plan
 

@@ -103,6 +103,34 @@ def test_without_the_packages_of_the_demo_the_bare_commands_use_what_is_shipped(
     assert (tmp_path / "actpipe-out" / "report" / "index.html").is_file()
 
 
+def test_without_the_packages_of_the_demo_a_language_model_is_trained_on_the_text_that_is_built_in(
+    tmp_path: Path,
+) -> None:
+    small = [
+        "--tokens",
+        "4k",
+        "--context",
+        "32",
+        "--set",
+        "d_model=16",
+        "--set",
+        "n_layers=1",
+        "--set",
+        "n_heads=1",
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_DEMO, "train-lm", *small, "--dry-run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "uses actpipe:factorlang, which comes with actpipe" in done.stderr
+    assert json.loads(done.stdout)["tokens"] >= 4000
+
+
 def _slow_but(*quick: str) -> list[object]:
     """All that is shipped; the default run tests these few."""
     return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in shipped.names()]
