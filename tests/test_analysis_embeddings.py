@@ -72,10 +72,13 @@ def test_the_directions_that_are_kept_are_those_in_which_tokens_vary(corpus: Cor
     e, f = whole.embed(tiles), kept.embed(tiles)
     np.testing.assert_allclose(e @ e.T, f @ f.T, atol=1e-2)
     vectors[:, 1] *= 100
-    (first, *others) = token_table(vectors, corpus, dims=12, without=1).table.T
-    assert len(others) == 10
+    columns = token_table(vectors, corpus, dims=12, without=1).table.T
+    assert len(columns) == 11
+    # Eight centred tokens span seven directions, and one is left out; what the other five columns hold is rounding.
+    carrying = [column for column in columns if column.std() > 1e-6 * columns[0].std()]
+    assert len(carrying) == 6
     centred = vectors[:, 1] - vectors[:, 1].mean()  # all words are equally often, so all weigh the same
-    assert max(abs(np.corrcoef(centred, one)[0, 1]) for one in (first, *others)) < 0.05
+    assert max(abs(np.corrcoef(centred, column)[0, 1]) for column in carrying) < 0.05
 
 
 def test_words_are_near_when_they_are_spelled_alike_and_not_otherwise(corpus: Corpus) -> None:
